@@ -1,0 +1,23 @@
+/* A borrowed view of bytes. It owns nothing and dies at the next call into the
+ * owner of the bytes. */
+#ifndef BASE_SPAN_H
+#define BASE_SPAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+
+struct span {
+	const char *p; /* NULL: absent; otherwise n bytes, not NUL-terminated */
+	size_t n;
+};
+
+#define SPAN_NONE ((struct span){ NULL, 0 })
+#define SPAN_LIT(s) ((struct span){ (s), sizeof(s) - 1 })
+
+static inline struct span span_make(const char *p, size_t n) { return (struct span){ p, n }; }
+static inline struct span span_str(const char *s) { return (struct span){ s, s ? strlen(s) : 0 }; }
+static inline bool span_eq(struct span a, struct span b) { return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0); }
+static inline bool span_is(struct span a, const char *s) { size_t n = strlen(s); return a.p && a.n == n && memcmp(a.p, s, n) == 0; }
+
+#endif

@@ -1,0 +1,135 @@
+/* HTTP transfers by number, on libcurl's multi interface driven by
+ * curl_multi_socket_action. It moves bytes and decides nothing: no retry, no
+ * redirect, no judgement of a status. libcurl's callbacks only record; facts
+ * are taken with http_next().
+ *
+ * What it promises: a request body is sent at most once (a read callback whose
+ * seek callback answers CURL_SEEKFUNC_FAIL, so that libcurl can not repeat a
+ * POST when a reused connection dies); the resolver never blocks the loop
+ * (CURLOPT_QUICK_EXIT); TCP keepalive and TCP_USER_TIMEOUT find a dead peer
+ * within 45 s; easy handles are reused; freed memory of libcurl is wiped. */
+#ifndef IO_HTTP_H
+#define IO_HTTP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/secret.h"
+#include "base/span.h"
+#include "io/loop.h"
+
+struct http;
+
+struct http_config {
+	int64_t connect_timeout_ms;
+	const char *cacert, *cert, *key;    /* files; NULL for none */
+	const char *proxy;                  /* NULL: libcurl's own environment variables */
+	const char *unix_socket;            /* NULL for none */
+	bool ipv4_only, cookies, http2;
+	size_t max_header_bytes;            /* all headers of one response; 256 KiB */
+	size_t high_water;                  /* http_backlog() past this pauses a transfer */
+	const char *user_agent;
+};
+
+enum http_method { HTTP_GET, HTTP_POST, HTTP_DELETE };
+
+#define HTTP_FOREIGN 1u  /* not the MCP origin: no cookies, no mTLS certificate, no unix socket */
+
+struct http_request {
+	uint64_t token;            /* the transfer's number; the caller's choice, never 0, unique among running ones */
+	enum http_method method;
+	const char *url;           /* copied */
+	/* Headers in two lists: `shared` lives longer than the transfer and is one
+	 * prebuilt list (http_headers_*), `extra` are "Name: value" strings, copied. */
+	struct http_headers *shared;
+	const struct span *extra; size_t nextra;
+	struct span body;          /* POST: borrowed; must stay until HTTP_DONE or http_cancel() */
+	int64_t timeout_ms;        /* whole transfer; 0: none */
+	size_t max_body;           /* response bytes after decoding that may be outstanding in one http_next() piece; 0: no cap here */
+	unsigned flags;
+};
+
+/* How a transfer ended, from libcurl's code, in the words the core uses. */
+enum http_outcome {
+	HTTP_OK,             /* the response is complete (any status) */
+	HTTP_RESOLVE,        /* name not resolved */
+	HTTP_CONNECT,        /* refused, unreachable, connect timeout */
+	HTTP_PROXY,          /* the proxy refused or failed before the request went out */
+	HTTP_TLS,            /* handshake or certificate */
+	HTTP_SEND,           /* failed while sending; see body_sent */
+	HTTP_RESET,          /* connection lost after sending, before or in the response (reset, EOF, partial body) */
+	HTTP_TIMEOUT,        /* timeout_ms */
+	HTTP_BAD,            /* not HTTP, headers too large, undecodable content coding */
+	HTTP_NOMEM,
+	HTTP_ABORTED,        /* http_cancel() raced with the end; never reported after http_cancel() */
+};
+
+struct http_result {
+	enum http_outcome outcome;
+	bool body_sent;      /* the whole request body was handed to the kernel (true for an empty body once connected) */
+	bool got_bytes;      /* at least one byte of the response came */
+	bool reused;         /* the connection had been used before */
+	int curl_code, os_errno;
+	int64_t total_us, connect_us;
+	char detail[160];    /* half a sentence for the log: `reset by peer (curl 56)`; no URL, no secret */
+};
+
+/* The response's head. Spans live until the transfer's HTTP_DONE was taken or it is cancelled. */
+struct http_head {
+	int status;
+	int version;                   /* 10, 11, 20 */
+	struct span content_type, session_id, retry_after, location, allow, dpop_nonce, date;
+	struct span www_authenticate;  /* several are joined by ", " */
+};
+
+enum http_event_kind { HTTP_EV_HEAD, HTTP_EV_DATA, HTTP_EV_DONE };
+struct http_event {
+	enum http_event_kind kind;
+	uint64_t token;
+	const struct http_head *head;      /* HEAD, and again with DONE when there was one */
+	struct span data;                  /* DATA: everything that has come since the last DATA; lives until the next call of http_next() */
+	const struct http_result *result;  /* DONE: lives until the next call of http_next() */
+};
+
+/* Once in a process, before any thread or other libcurl use: curl_global_init_mem with a wiping free. */
+int http_global_init(struct err *e);
+struct http *http_new(const struct http_config *c, struct loop *l, struct err *e);
+void http_free(struct http *h);
+
+/* A shared header list, reference-counted so that running transfers keep it:
+ * build a new one when a header changes, release the old. */
+struct http_headers *http_headers_new(void);
+int http_headers_add(struct http_headers *h, struct span line); /* "Name: value"; copied; -1: no memory or CR/LF/NUL in it */
+void http_headers_release(struct http_headers *h);              /* NULL does nothing */
+
+/* Starts a transfer. 0, or -1 with *e and no event to come. */
+int http_start(struct http *h, const struct http_request *rq, struct err *e);
+/* Ends it now; no further event for this token. Unknown tokens are ignored.
+ * Closing a running HTTP/1.1 exchange closes its connection. */
+void http_cancel(struct http *h, uint64_t token);
+/* Stop and go on reading the response (backpressure). */
+void http_pause(struct http *h, uint64_t token, bool pause);
+/* For DATA that is one large message: takes the block instead of copying it
+ * (valid right after http_next() gave DATA for this token). */
+void http_take_data(struct http *h, uint64_t token, struct buf *out);
+/* Do not give DATA for this transfer until its end: the whole body comes as
+ * one DATA before DONE (JSON bodies). To be called when HEAD was taken. max: over it the transfer
+ * ends with HTTP_BAD and detail "response too large". */
+void http_collect(struct http *h, uint64_t token, size_t max);
+
+/* True when the event of the loop was ours. */
+bool http_on_event(struct http *h, const struct loop_event *ev);
+/* When http_on_time() must be called at the latest; 0: no need. */
+int64_t http_deadline(const struct http *h);
+void http_on_time(struct http *h, int64_t now);
+/* Takes the next fact: 1, or 0 when there is none. */
+int http_next(struct http *h, struct http_event *ev);
+/* Every idle pooled connection is closed (after sleep, or when they are known dead). */
+void http_drop_idle(struct http *h);
+/* Transfers running. */
+size_t http_running(const struct http *h);
+/* Bytes of response waiting to be taken, over all transfers. */
+size_t http_backlog(const struct http *h);
+
+#endif

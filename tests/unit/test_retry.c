@@ -1,0 +1,572 @@
+/* The backoff, Retry-After, the circuit breaker and the rate limit, with a
+ * variable for a clock. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "core/retry.h"
+
+#define N(a) (sizeof(a) / sizeof((a)[0]))
+
+static struct core_config config(void)
+{
+	return (struct core_config){
+		.initial_retry_ms = 1000, .max_retry_ms = 30000, .multiplier = 2,
+		.jitter = JITTER_FULL, .hold_ms = 25000, .breaker_threshold = 5,
+	};
+}
+
+/* ---- randomness ---- */
+
+static void the_same_seed_gives_the_same_numbers_and_another_seed_others(void **state)
+{
+	struct rng a, b, c;
+
+	(void)state;
+	rng_seed(&a, 7);
+	rng_seed(&b, 7);
+	rng_seed(&c, 8);
+	for (int i = 0; i < 1000; i++) {
+		uint64_t x = rng_next(&a);
+
+		assert_true(x == rng_next(&b));
+		assert_true(x != rng_next(&c));
+	}
+}
+
+static void rng_unit_stays_in_its_range_and_covers_it(void **state)
+{
+	struct rng r;
+	double sum = 0, lo = 1, hi = 0;
+
+	(void)state;
+	rng_seed(&r, 0);
+	for (int i = 0; i < 100000; i++) {
+		double u = rng_unit(&r);
+
+		assert_true(u >= 0 && u < 1);
+		sum += u;
+		lo = u < lo ? u : lo;
+		hi = u > hi ? u : hi;
+	}
+	assert_true(sum > 49000 && sum < 51000);
+	assert_true(lo < 0.001 && hi > 0.999);
+}
+
+/* ---- backoff ---- */
+
+static void each_jitter_draws_from_its_own_range(void **state)
+{
+	static const struct { enum jitter jitter; int64_t lo[8], hi[8]; } cases[] = {
+		{ JITTER_FULL, { 0 }, { 1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000 } },
+		{ JITTER_EQUAL, { 500, 1000, 2000, 4000, 8000, 15000, 15000, 15000 },
+		                { 1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000 } },
+		{ JITTER_NONE, { 1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000 },
+		               { 1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000 } },
+	};
+	struct core_config c = config();
+	struct rng r;
+
+	(void)state;
+	rng_seed(&r, 1);
+	for (size_t i = 0; i < N(cases); i++) {
+		int64_t least[8], most[8] = { 0 };
+
+		for (int k = 0; k < 8; k++)
+			least[k] = INT64_MAX;
+		c.jitter = cases[i].jitter;
+		for (int round = 0; round < 2000; round++) {
+			struct backoff b;
+
+			backoff_init(&b, &c);
+			for (int k = 0; k < 8; k++) {
+				int64_t d = backoff_next(&b, &r, 5000) - 5000;
+
+				assert_in_range(d, cases[i].lo[k], cases[i].hi[k]);
+				least[k] = d < least[k] ? d : least[k];
+				most[k] = d > most[k] ? d : most[k];
+			}
+		}
+		for (int k = 0; k < 8; k++) { /* and the whole range is used */
+			assert_true(least[k] <= cases[i].lo[k] + cases[i].hi[k] / 100);
+			assert_true(most[k] >= cases[i].hi[k] - cases[i].hi[k] / 100);
+		}
+	}
+}
+
+static void absurd_settings_stay_within_the_maximum(void **state)
+{
+	static const struct { int64_t initial, max; double mult; unsigned attempt; int64_t top; } cases[] = {
+		{ 1000, 30000, 1e300, 4000000000u, 30000 },
+		{ 1000, 30000, 2, UINT32_MAX, 30000 },
+		{ 1000, 30000, 0, 5, 0 },
+		{ 1000, 30000, 0.5, 4000000000u, 0 },
+		{ 0, 30000, 1e300, 4000000000u, 0 },
+		{ -5, 30000, 2, 3, 0 },
+		{ 1000, 0, 2, 3, 0 },
+		{ 1000, -1, 2, 3, 0 },
+		{ INT64_MAX, INT64_MAX, 1e300, 9, INT64_MAX },
+		{ 1000, 500, 1, 0, 500 },
+	};
+	static const enum jitter kinds[] = { JITTER_FULL, JITTER_EQUAL, JITTER_NONE };
+	struct rng r;
+
+	(void)state;
+	rng_seed(&r, 2);
+	for (size_t i = 0; i < N(cases); i++) {
+		for (size_t k = 0; k < N(kinds); k++) {
+			struct core_config c = config();
+			struct backoff b;
+			int64_t at;
+
+			c.initial_retry_ms = cases[i].initial;
+			c.max_retry_ms = cases[i].max;
+			c.multiplier = cases[i].mult;
+			c.jitter = kinds[k];
+			backoff_init(&b, &c);
+			b.attempt = cases[i].attempt;
+			at = backoff_next(&b, &r, 10);
+			assert_true(at >= 10);
+			assert_true(at - 10 <= cases[i].top);
+			assert_true(b.attempt >= cases[i].attempt);
+		}
+	}
+}
+
+static void a_retry_after_is_a_floor_with_a_little_jitter_above_it(void **state)
+{
+	static const struct { int64_t delay, floor, top; } cases[] = {
+		{ 40000, 40000, 44000 },
+		{ 120000, 120000, 125000 },
+		{ RETRY_AFTER_MAX_MS, RETRY_AFTER_MAX_MS, RETRY_AFTER_MAX_MS + 5000 },
+		{ INT64_MAX, RETRY_AFTER_MAX_MS, RETRY_AFTER_MAX_MS + 5000 },
+		{ 10, 10, 1000 },   /* the backoff's own step is longer */
+		{ 0, 0, 1000 },
+		{ -1, 0, 1000 },
+	};
+	static const enum jitter kinds[] = { JITTER_FULL, JITTER_EQUAL, JITTER_NONE };
+	struct core_config c = config();
+	struct rng r;
+
+	(void)state;
+	rng_seed(&r, 3);
+	for (size_t i = 0; i < N(cases); i++) {
+		for (size_t k = 0; k < N(kinds); k++) {
+			int64_t first = 0;
+			bool spread = false;
+
+			c.jitter = kinds[k];
+			for (int n = 0; n < 200; n++) {
+				struct backoff b;
+				int64_t d;
+
+				backoff_init(&b, &c);
+				backoff_floor(&b, cases[i].delay, 1000);
+				d = backoff_next(&b, &r, 1000) - 1000;
+				assert_in_range(d, cases[i].floor, cases[i].top);
+				first = n ? first : d;
+				spread |= d != first;
+			}
+			assert_true(spread || cases[i].delay <= 10);
+		}
+	}
+}
+
+static void of_two_retry_afters_the_further_one_stands(void **state)
+{
+	struct core_config c = config();
+	struct backoff b;
+	struct rng r;
+
+	(void)state;
+	rng_seed(&r, 4);
+	backoff_init(&b, &c);
+	backoff_floor(&b, 60000, 1000);
+	backoff_floor(&b, 5000, 2000);
+	assert_int_equal(b.floor_until, 61000);
+	backoff_floor(&b, 80000, 3000);
+	assert_int_equal(b.floor_until, 83000);
+	/* Once it has passed it no longer counts. */
+	assert_in_range(backoff_next(&b, &r, 83000), 83000, 84000);
+	backoff_reset(&b);
+	assert_int_equal(b.attempt, 0);
+	assert_int_equal(b.floor_until, 0);
+	assert_in_range(backoff_next(&b, &r, 84000), 84000, 85000);
+}
+
+static void a_floor_from_a_clock_that_stepped_back_is_replaced(void **state)
+{
+	struct core_config c = config();
+	struct backoff b;
+
+	(void)state;
+	backoff_init(&b, &c);
+	backoff_floor(&b, 60000, (int64_t)1000 * 1000 * 1000 * 1000);
+	backoff_floor(&b, 5000, 100);
+	assert_int_equal(b.floor_until, 5100);
+}
+
+/* ---- Retry-After ---- */
+
+static void retry_after_is_read_in_all_its_forms(void **state)
+{
+	const int64_t now = 784111777; /* Sun, 06 Nov 1994 08:49:37 GMT */
+	const int64_t y2026 = 1795000000;
+	const struct { const char *text; int64_t wall, want; } cases[] = {
+		{ "0", now, 0 },
+		{ "120", now, 120000 },
+		{ " \t 7 \t", now, 7000 },
+		{ "000000000000000000000000000007", now, 7000 },
+		{ "3600", now, RETRY_AFTER_MAX_MS },
+		{ "3601", now, RETRY_AFTER_MAX_MS },
+		{ "99999999999999999999999999999999999", now, RETRY_AFTER_MAX_MS },
+		{ "99999999999999999999999999999999999x", now, -1 },
+		{ "Sun, 06 Nov 1994 08:49:37 GMT", now, 0 },
+		{ "Sun, 06 Nov 1994 08:49:38 GMT", now, 1000 },
+		{ "  Sun, 06 Nov 1994 08:50:37 GMT ", now, 60000 },
+		{ "Sunday, 06-Nov-94 08:50:37 GMT", now, 60000 },
+		{ "Sun Nov  6 08:50:37 1994", now, 60000 },
+		{ "Wed Nov 16 08:50:37 1994", now, RETRY_AFTER_MAX_MS },
+		{ "Sat, 05 Nov 1994 08:49:37 GMT", now, 0 },
+		{ "Fri, 31 Dec 9999 23:59:59 GMT", now, RETRY_AFTER_MAX_MS },
+		{ "Mon, 01 Jan 0001 00:00:00 GMT", now, 0 },
+		{ "Sun, 06 Nov 1994 08:49:37 GMT", INT64_MIN, RETRY_AFTER_MAX_MS },
+		{ "Sun, 06 Nov 1994 08:49:37 GMT", INT64_MAX, 0 },
+		{ "Sunday, 06-Nov-94 08:49:37 GMT", INT64_MIN, RETRY_AFTER_MAX_MS },
+		{ "Thu, 29 Feb 2024 00:00:10 GMT", 1709164800, 10000 },
+		{ "Fri, 01 Mar 2024 00:00:10 GMT", 1709251200, 10000 },
+		{ "Tue, 31 Dec 2024 23:59:60 GMT", 1735689590, 10000 },
+		/* The year's century: 1994 is past in 2026, 76 is ahead, 77 is 1977. */
+		{ "Sunday, 06-Nov-94 08:49:37 GMT", y2026, 0 },
+		{ "Sunday, 06-Nov-76 08:49:37 GMT", y2026, RETRY_AFTER_MAX_MS },
+		{ "Sunday, 06-Nov-77 08:49:37 GMT", y2026, 0 },
+		{ "Friday, 20-Nov-26 00:00:00 GMT", 1795132790, 10000 },
+		{ "", now, -1 },
+		{ "   ", now, -1 },
+		{ "-1", now, -1 },
+		{ "+1", now, -1 },
+		{ "1e99", now, -1 },
+		{ "1.5", now, -1 },
+		{ "1 2", now, -1 },
+		{ "abc", now, -1 },
+		{ "12abc", now, -1 },
+		{ "0x10", now, -1 },
+		{ "soon", now, -1 },
+		{ "Sun", now, -1 },
+		{ "Sun,", now, -1 },
+		{ "Sunday", now, -1 },
+		{ "Sun, 06 Nov 1994 08:49:37", now, -1 },
+		{ "Sun, 06 Nov 1994 08:49:37 GMT+1", now, -1 },
+		{ "Sun, 06 Nov 1994 08:49:37 CET", now, -1 },
+		{ "Sun, 6 Nov 1994 08:49:37 GMT", now, -1 },
+		{ "Sun, 00 Nov 1994 08:49:37 GMT", now, -1 },
+		{ "Sun, 31 Nov 1994 08:49:37 GMT", now, -1 },
+		{ "Tue, 29 Feb 2023 08:49:37 GMT", now, -1 },
+		{ "Thu, 29 Feb 1900 08:49:37 GMT", now, -1 },
+		{ "Sun, 06 Nov 1994 24:00:00 GMT", now, -1 },
+		{ "Sun, 06 Nov 1994 08:60:00 GMT", now, -1 },
+		{ "Sun, 06 Nov 1994 08:49:61 GMT", now, -1 },
+		{ "Sun, 06 Nov 0000 08:49:37 GMT", now, -1 },
+		{ "Sun, 06 Nov 19945 08:49:37 GMT", now, -1 },
+		{ "Sun, 06 Nox 1994 08:49:37 GMT", now, -1 },
+		{ "Sunday, 06-Nov-1994 08:49:37 GMT", now, -1 },
+		{ "Sun Nov 6 08:49:37 1994", now, -1 },
+		{ "Sun Nov  6 08:49:37 1994 GMT", now, -1 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < N(cases); i++) {
+		int64_t got = retry_after_parse(span_str(cases[i].text), cases[i].wall);
+
+		if (got != cases[i].want)
+			fail_msg("\"%s\": %lld, not %lld", cases[i].text, (long long)got, (long long)cases[i].want);
+	}
+	assert_int_equal(retry_after_parse(SPAN_NONE, now), -1);
+}
+
+/* ---- circuit breaker ---- */
+
+static void fail_n(struct breaker *b, int n, int64_t now)
+{
+	for (int i = 0; i < n; i++)
+		breaker_on_failure(b, now, false);
+}
+
+static void the_breaker_needs_failures_in_a_row_and_an_old_outage(void **state)
+{
+	struct core_config c = config();
+	struct breaker b;
+
+	(void)state;
+	breaker_init(&b, &c);
+	fail_n(&b, 50, 1000);
+	assert_false(breaker_refuses(&b)); /* many, but young */
+	assert_false(breaker_on_failure(&b, 26000, false)); /* exactly as old as the hold time */
+	assert_true(breaker_on_failure(&b, 26001, false));
+	assert_true(breaker_refuses(&b));
+
+	breaker_init(&b, &c);
+	fail_n(&b, 1, 1000);
+	for (int i = 0; i < 3; i++)
+		assert_false(breaker_on_failure(&b, 100000 + i, false)); /* old, but few */
+	assert_true(breaker_on_failure(&b, 100004, false));
+}
+
+static void used_up_retries_stand_for_an_old_outage(void **state)
+{
+	struct core_config c = config();
+	struct breaker b;
+
+	(void)state;
+	breaker_init(&b, &c);
+	fail_n(&b, 3, 1000);
+	assert_false(breaker_on_failure(&b, 1001, true)); /* only four */
+	assert_true(breaker_on_failure(&b, 1002, true));
+}
+
+static void half_of_ten_attempts_open_it_and_old_ones_do_not_count(void **state)
+{
+	struct core_config c = config();
+	struct breaker b;
+	int64_t t = 1000;
+
+	(void)state;
+	/* Five answered, two refused, one answered, then three refused: half of
+	 * eleven, though never five in a row. */
+	c.breaker_threshold = 100;
+	breaker_init(&b, &c);
+	for (int i = 0; i < 5; i++)
+		breaker_on_success(&b, t++);
+	fail_n(&b, 5, t++);
+	breaker_on_success(&b, t++);
+	assert_false(breaker_on_failure(&b, t, false));
+	assert_true(breaker_on_failure(&b, t + 25001, false));
+
+	/* The same facts spread so that the window has lost the early ones. */
+	breaker_init(&b, &c);
+	t = 1000;
+	for (int i = 0; i < 5; i++)
+		breaker_on_success(&b, t++);
+	fail_n(&b, 5, t++);
+	t += 60001;
+	assert_false(breaker_on_failure(&b, t, false));
+	assert_false(breaker_on_failure(&b, t + 25001, false));
+
+	/* Nine are too few even when all failed. */
+	breaker_init(&b, &c);
+	fail_n(&b, 8, 1000);
+	assert_false(breaker_on_failure(&b, 27000, false));
+	assert_true(breaker_on_failure(&b, 27001, false));
+
+	/* Less than half. */
+	breaker_init(&b, &c);
+	for (int i = 0; i < 12; i++)
+		breaker_on_success(&b, 1000);
+	fail_n(&b, 10, 1001);
+	assert_false(breaker_on_failure(&b, 27001, false));
+}
+
+static void the_probe_decides_between_closed_and_open(void **state)
+{
+	struct core_config c = config();
+	struct breaker b;
+
+	(void)state;
+	breaker_init(&b, &c);
+	breaker_on_probe(&b);
+	assert_int_equal(b.state, BREAKER_CLOSED); /* nothing to probe */
+	fail_n(&b, 5, 1000);
+	assert_true(breaker_on_failure(&b, 30000, false));
+	assert_false(breaker_on_failure(&b, 30001, false)); /* a straggler */
+	breaker_on_probe(&b);
+	assert_int_equal(b.state, BREAKER_HALF_OPEN);
+	assert_true(breaker_refuses(&b)); /* one at a time: the probe itself */
+	assert_true(breaker_on_failure(&b, 31000, false));
+	assert_int_equal(b.state, BREAKER_OPEN);
+	breaker_on_probe(&b);
+	assert_true(breaker_on_success(&b, 32000));
+	assert_false(breaker_refuses(&b));
+	assert_false(breaker_on_success(&b, 32001));
+	/* What failed during the old outage does not open it again. */
+	fail_n(&b, 4, 33000);
+	assert_false(breaker_refuses(&b));
+	assert_false(breaker_on_failure(&b, 34000, false));
+}
+
+static void an_answer_to_an_older_request_closes_an_open_breaker(void **state)
+{
+	struct core_config c = config();
+	struct breaker b;
+
+	(void)state;
+	breaker_init(&b, &c);
+	fail_n(&b, 5, 1000);
+	breaker_on_failure(&b, 30000, false);
+	assert_true(breaker_on_success(&b, 30500));
+	assert_false(breaker_refuses(&b));
+}
+
+static void the_cooldown_paces_the_probe_and_stragglers_do_not_prolong_it(void **state)
+{
+	struct core_config c = config();
+	struct breaker b;
+
+	(void)state;
+	breaker_init(&b, &c);
+	fail_n(&b, 5, 1000);
+	breaker_on_failure(&b, 30000, false);
+	assert_int_equal(breaker_probe_at(&b), 0);
+
+	c.breaker_cooldown_ms = 7000;
+	breaker_init(&b, &c);
+	assert_int_equal(breaker_probe_at(&b), 0);
+	fail_n(&b, 5, 1000);
+	breaker_on_failure(&b, 30000, false);
+	assert_int_equal(breaker_probe_at(&b), 37000);
+	breaker_on_failure(&b, 31000, false);
+	assert_int_equal(breaker_probe_at(&b), 37000);
+	breaker_on_probe(&b);
+	assert_int_equal(breaker_probe_at(&b), 0);
+	breaker_on_failure(&b, 38000, false);
+	assert_int_equal(breaker_probe_at(&b), 45000);
+}
+
+static void a_threshold_of_zero_turns_the_breaker_off(void **state)
+{
+	struct core_config c = config();
+	struct breaker b;
+
+	(void)state;
+	c.breaker_threshold = 0;
+	breaker_init(&b, &c);
+	for (int64_t t = 1; t < 1000000; t += 1000)
+		assert_false(breaker_on_failure(&b, t, true));
+	breaker_on_probe(&b);
+	assert_false(breaker_refuses(&b));
+	assert_false(breaker_on_success(&b, 1));
+}
+
+static void a_clock_that_steps_back_does_not_open_the_breaker(void **state)
+{
+	struct core_config c = config();
+	struct breaker b;
+
+	(void)state;
+	breaker_init(&b, &c);
+	fail_n(&b, 20, INT64_MAX - 5);
+	assert_false(breaker_on_failure(&b, 10, false));
+	assert_false(breaker_on_failure(&b, 25010, false));
+	assert_true(breaker_on_failure(&b, 25011, false));
+}
+
+static void every_state_has_its_name(void **state)
+{
+	(void)state;
+	assert_string_equal(breaker_state_name(BREAKER_CLOSED), "closed");
+	assert_string_equal(breaker_state_name(BREAKER_OPEN), "open");
+	assert_string_equal(breaker_state_name(BREAKER_HALF_OPEN), "half_open");
+}
+
+/* ---- rate limit ---- */
+
+static void the_bucket_gives_its_burst_and_then_its_rate(void **state)
+{
+	struct bucket b;
+
+	(void)state;
+	bucket_init(&b, 10, 5, 1000);
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(bucket_take(&b, 1000), 0);
+	assert_int_equal(bucket_take(&b, 1000), 100);
+	assert_int_equal(bucket_take(&b, 1050), 50); /* asking takes nothing */
+	assert_int_equal(bucket_take(&b, 1100), 0);
+	assert_int_equal(bucket_take(&b, 1100), 100);
+	for (int i = 0; i < 5; i++) /* never more than the burst */
+		assert_int_equal(bucket_take(&b, 1000000), 0);
+	assert_true(bucket_take(&b, 1000000) > 0);
+}
+
+static void over_a_long_time_the_bucket_keeps_its_rate(void **state)
+{
+	static const double rates[] = { 0.3, 1, 3, 7, 1000.0 / 60, 999 };
+
+	(void)state;
+	for (size_t i = 0; i < N(rates); i++) {
+		struct bucket b;
+		int64_t t = 0;
+		int taken = 0;
+
+		bucket_init(&b, rates[i], 1, 0);
+		while (t < 100000) {
+			int64_t w = bucket_take(&b, t);
+
+			taken += w == 0;
+			t += w;
+		}
+		assert_true(taken <= rates[i] * 100 + 1);
+		/* Waits are whole milliseconds, which costs at most one for each. */
+		assert_true(taken >= 100000 / (1000 / rates[i] + 1) - 1);
+	}
+}
+
+static void absurd_rates_are_bounded(void **state)
+{
+	static const struct { double rate, burst; bool unlimited; } cases[] = {
+		{ 0, 5, true }, { -1, 5, true }, { 1e-300, 0, false }, { 1, -7, false },
+		{ 1e300, 1e300, false }, { 1, 0.2, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < N(cases); i++) {
+		struct bucket b;
+
+		bucket_init(&b, cases[i].rate, cases[i].burst, 0);
+		assert_int_equal(bucket_take(&b, 0), 0);
+		for (int n = 0; n < 10; n++)
+			assert_true(bucket_take(&b, 0) >= 0);
+		assert_true(!cases[i].unlimited || bucket_take(&b, 0) == 0);
+	}
+}
+
+static void a_clock_that_steps_back_gives_no_tokens(void **state)
+{
+	struct bucket b;
+
+	(void)state;
+	bucket_init(&b, 1, 1, 1000000);
+	assert_int_equal(bucket_take(&b, 1000000), 0);
+	assert_int_equal(bucket_take(&b, 5), 1000);
+	assert_int_equal(bucket_take(&b, 1005), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_same_seed_gives_the_same_numbers_and_another_seed_others),
+		cmocka_unit_test(rng_unit_stays_in_its_range_and_covers_it),
+		cmocka_unit_test(each_jitter_draws_from_its_own_range),
+		cmocka_unit_test(absurd_settings_stay_within_the_maximum),
+		cmocka_unit_test(a_retry_after_is_a_floor_with_a_little_jitter_above_it),
+		cmocka_unit_test(of_two_retry_afters_the_further_one_stands),
+		cmocka_unit_test(a_floor_from_a_clock_that_stepped_back_is_replaced),
+		cmocka_unit_test(retry_after_is_read_in_all_its_forms),
+		cmocka_unit_test(the_breaker_needs_failures_in_a_row_and_an_old_outage),
+		cmocka_unit_test(used_up_retries_stand_for_an_old_outage),
+		cmocka_unit_test(half_of_ten_attempts_open_it_and_old_ones_do_not_count),
+		cmocka_unit_test(the_probe_decides_between_closed_and_open),
+		cmocka_unit_test(an_answer_to_an_older_request_closes_an_open_breaker),
+		cmocka_unit_test(the_cooldown_paces_the_probe_and_stragglers_do_not_prolong_it),
+		cmocka_unit_test(a_threshold_of_zero_turns_the_breaker_off),
+		cmocka_unit_test(a_clock_that_steps_back_does_not_open_the_breaker),
+		cmocka_unit_test(every_state_has_its_name),
+		cmocka_unit_test(the_bucket_gives_its_burst_and_then_its_rate),
+		cmocka_unit_test(over_a_long_time_the_bucket_keeps_its_rate),
+		cmocka_unit_test(absurd_rates_are_bounded),
+		cmocka_unit_test(a_clock_that_steps_back_gives_no_tokens),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

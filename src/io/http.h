@@ -14,10 +14,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/err.h"
-#include "base/secret.h"
 #include "base/span.h"
 #include "io/loop.h"
+#include "wire/httpfacts.h"
 
 struct http;
 
@@ -31,8 +32,6 @@ struct http_config {
 	size_t high_water;                  /* http_backlog() past this pauses a transfer */
 	const char *user_agent;
 };
-
-enum http_method { HTTP_GET, HTTP_POST, HTTP_DELETE };
 
 #define HTTP_FOREIGN 1u  /* not the MCP origin: no cookies, no mTLS certificate, no unix socket */
 
@@ -48,39 +47,6 @@ struct http_request {
 	int64_t timeout_ms;        /* whole transfer; 0: none */
 	size_t max_body;           /* response bytes after decoding that may be outstanding in one http_next() piece; 0: no cap here */
 	unsigned flags;
-};
-
-/* How a transfer ended, from libcurl's code, in the words the core uses. */
-enum http_outcome {
-	HTTP_OK,             /* the response is complete (any status) */
-	HTTP_RESOLVE,        /* name not resolved */
-	HTTP_CONNECT,        /* refused, unreachable, connect timeout */
-	HTTP_PROXY,          /* the proxy refused or failed before the request went out */
-	HTTP_TLS,            /* handshake or certificate */
-	HTTP_SEND,           /* failed while sending; see body_sent */
-	HTTP_RESET,          /* connection lost after sending, before or in the response (reset, EOF, partial body) */
-	HTTP_TIMEOUT,        /* timeout_ms */
-	HTTP_BAD,            /* not HTTP, headers too large, undecodable content coding */
-	HTTP_NOMEM,
-	HTTP_ABORTED,        /* http_cancel() raced with the end; never reported after http_cancel() */
-};
-
-struct http_result {
-	enum http_outcome outcome;
-	bool body_sent;      /* the whole request body was handed to the kernel (true for an empty body once connected) */
-	bool got_bytes;      /* at least one byte of the response came */
-	bool reused;         /* the connection had been used before */
-	int curl_code, os_errno;
-	int64_t total_us, connect_us;
-	char detail[160];    /* half a sentence for the log: `reset by peer (curl 56)`; no URL, no secret */
-};
-
-/* The response's head. Spans live until the transfer's HTTP_DONE was taken or it is cancelled. */
-struct http_head {
-	int status;
-	int version;                   /* 10, 11, 20 */
-	struct span content_type, session_id, retry_after, location, allow, dpop_nonce, date;
-	struct span www_authenticate;  /* several are joined by ", " */
 };
 
 enum http_event_kind { HTTP_EV_HEAD, HTTP_EV_DATA, HTTP_EV_DONE };

@@ -61,9 +61,10 @@ int buf_reserve(struct buf *b, size_t n)
 	if (b->len > b->max || n > b->max - b->len || b->len + n == SIZE_MAX)
 		return -1;
 	need = b->len + n + 1;
-	/* Moving the bytes alone is only worth it when that frees as much as it
-	 * moves; else a full buffer would be moved for every few bytes. */
-	if (need <= b->cap && b->off >= b->len) {
+	/* Moving the bytes alone is only worth it when the block is small or the
+	 * move frees as much as it copies; else a large full buffer would be moved
+	 * for every few bytes. */
+	if (need <= b->cap && (b->off >= b->len || b->cap <= BUF_KEEP)) {
 		buf_compact(b);
 		return 0;
 	}

@@ -11,9 +11,10 @@
 #include "base/buf.h"
 #include "base/span.h"
 #include "core/config.h"
+#include "core/mirror.h"
 
 #define CATALOG_MAX_TOOLS 100000   /* past it further tools are not remembered (unknown: not repeatable) */
-#define CATALOG_MAX_PARAM_HEADERS 64 /* of one tool; more makes the tool invalid */
+#define CATALOG_MAX_BYTES (32 * (size_t)1024 * 1024) /* of all that is remembered of tools; the same */
 
 enum catalog_list { LIST_TOOLS, LIST_RESOURCES, LIST_TEMPLATES, LIST_PROMPTS, LIST_COUNT };
 
@@ -33,7 +34,8 @@ const char *catalog_list_changed(enum catalog_list l);
 /* A page of a list went to the client: `result` is the checked JSON of the
  * result, cursor the request's params.cursor (SPAN_NONE for the first page).
  * A first page begins a new listing; annotations of each tool seen replace the
- * older ones. Members of the wrong type are ignored. 0, or -1 for no memory (nothing is then remembered). */
+ * older ones, and tools that a complete listing no longer has are forgotten.
+ * Members of the wrong type are ignored. 0, or -1 for no memory (nothing is then remembered). */
 int catalog_on_page(struct catalog *k, enum catalog_list l, struct span cursor, struct span result);
 /* list_changed came: annotations are set aside (nothing is repeatable by hint) until listed again. */
 void catalog_on_list_changed(struct catalog *k, enum catalog_list l);
@@ -44,11 +46,11 @@ bool catalog_has(const struct catalog *k, enum catalog_list l);
  * string token (with quotes). Order: --no-retry-tools, --retry-tools, then
  * readOnlyHint or idempotentHint === true where annotations are trusted. */
 bool catalog_repeatable(const struct catalog *k, struct span name);
-/* --tool-timeout for this tool, or 0. */
+/* --tool-timeout for this tool (the last glob that matches), or 0. */
 int64_t catalog_tool_timeout(const struct catalog *k, struct span name);
 
-/* Digest of a listing as the client saw it: order matters, white space between
- * tokens does not. Pages are fed one after another. */
+/* Digest of a listing as the client saw it: the elements in their order; white
+ * space between tokens and where pages end do not matter. Pages are fed one after another. */
 struct digest { uint64_t h[2]; bool whole; };
 /* What the client saw last. whole is false while pages are missing. */
 struct digest catalog_digest(const struct catalog *k, enum catalog_list l);
@@ -57,21 +59,18 @@ void catalog_digest_begin(const struct catalog *k, struct digest *d);
 void catalog_digest_page(const struct catalog *k, struct digest *d, enum catalog_list l, struct span result);
 bool catalog_digest_equal(struct digest a, struct digest b);
 
-/* ---- 2026-07-28 header mirrors ----------------------------------------------------- */
+/* ---- 2026-07-28 header mirrors (core/mirror.h has the rules) ------------------------- */
 
 /* Appends one "Name: value\n" line for each x-mcp-header parameter that the
- * arguments of this call hold (basic/transports, "Custom Headers from Tool
- * Parameters"): strings as they are or as =?base64?...?= where needed, whole
- * numbers and booleans as text; null and absent are left out. 0 or -1. */
+ * arguments of this call hold: strings as they are or as =?base64?...?= where
+ * needed (an empty one gives an empty value), whole numbers and booleans as
+ * text; null and absent are left out. 0, or -1 with out as it was. */
 int catalog_param_headers(const struct catalog *k, struct span name, struct span arguments, struct buf *out);
 /* Checks each tool of a tools/list result. Where some have an invalid
  * x-mcp-header, out gets the result without them, and warn is called for each with the
  * tool's name (decoded) and the reason; returns how many were removed, 0 (out untouched)
  * or -1 for no memory. */
 int catalog_filter_tools(struct span result, struct buf *out, void (*warn)(void *arg, struct span name, const char *reason), void *arg);
-/* Appends a header value: v as it is where it is a plain visible-ASCII value that
- * can not be taken for the encoded form, else =?base64?...?= of its UTF-8. */
-int mcp_header_value(struct buf *out, struct span utf8);
 
 /* Shell-like glob: * and ? only; the whole name must match. */
 bool glob_match(const char *glob, struct span name);

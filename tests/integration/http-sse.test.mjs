@@ -1,0 +1,156 @@
+// HTTP+SSE of 2024-11-05, and how a transport is chosen.
+import { assert, assertFailure, assertResult, assertText, describe, never, scenario, until } from '../lib/scenario.mjs';
+
+const HELLO = (version = '2025-06-18') => ({ protocolVersion: version, capabilities: {}, clientInfo: { name: 'c', version: '1' } });
+
+describe('HTTP+SSE', { concurrency: 4 }, () => {
+	scenario('calls are POSTed to the endpoint and answered on the stream', { server: { mode: 'sse' } }, async ({ srv, br }) => {
+		assertText(await br.call('echo', { text: 'hi' }), 'hi');
+		assert.equal(srv.seen('GET').length, 1);
+		assert.ok(srv.exchanges.filter((e) => e.kind === 'tools/call').every((e) => e.path === '/message' && e.query.get('sessionId') === srv.session.id));
+		assert.match(srv.seen('GET')[0].headers.accept, /text\/event-stream/);
+	});
+
+	for (const [what, endpoint] of Object.entries({
+		'an absolute URL of the same origin': (s, srv) => `${srv.origin}/message?sessionId=${s.id}`,
+		'a path': (s) => `/message?sessionId=${s.id}`,
+		'a path relative to the stream': (s) => `message?sessionId=${s.id}`,
+		'a path with dots': (s) => `/x/../message?sessionId=${s.id}`,
+	}))
+		scenario(`the endpoint may be ${what}`, { server: { mode: 'sse', endpoint } }, async ({ br }) => {
+			assertText(await br.call('echo', { text: 'hi' }), 'hi');
+		});
+
+	for (const [what, host] of Object.entries({ 'another port': (port) => `http://127.0.0.1:${port}`, 'another host': (port) => `http://localhost:${port}` }))
+		scenario(`an endpoint on ${what} is refused and nothing is sent there`, { connect: false, server: { mode: 'sse', endpoint: (s, srv) => `${host(srv.otherPort)}/message?sessionId=${s.id}` }, args: ['--max-retries', '1', '-H', 'Authorization: Bearer endpoint-secret-0123456789'], before: async () => {} }, async ({ srv, br, server }) => {
+			const other = await server({ mode: 'sse' });
+			srv.otherPort = other.port;
+			assertFailure(await br.request('initialize', HELLO('2024-11-05')));
+			assert.equal(other.exchanges.length, 0);
+			assert.doesNotMatch(br.stderr, /endpoint-secret/);
+		});
+
+	scenario('a POST answered 200 with a body of its own is taken as accepted', { server: { mode: 'sse' } }, async ({ srv, br }) => {
+		srv.when('tools/call', (e) => { e.reply(200, { 'Content-Type': 'text/plain' }, 'ok'); srv.send(e.envelope({ result: { content: [{ type: 'text', text: 'on the stream' }] } })); });
+		assertText(await br.call('echo'), 'on the stream');
+	});
+
+	scenario('an answer on the stream that overtakes the POST response is delivered once', { server: { mode: 'sse' } }, async ({ srv, br }) => {
+		srv.when('tools/call', (e) => { srv.send(e.envelope({ result: { content: [{ type: 'text', text: 'early' }] } })); setTimeout(() => e.reply(202), 100); });
+		assertText(await br.call('echo'), 'early');
+		assertText(await br.call('echo'), 'early');
+	});
+
+	for (const how of ['end', 'reset', 'fin'])
+		scenario(`a stream that ends by ${how} while idle is made again with the whole handshake, unseen by the client`, { server: { mode: 'sse' } }, async ({ srv, br }) => {
+			assertText(await br.call('echo', { text: 'before' }), 'before');
+			const lines = br.lines.length;
+			(await srv.standing())[how]();
+			await until(() => srv.seen('notifications/initialized').length === 2, 6000, 'the second handshake');
+			assert.equal(br.lines.length, lines);
+			const [first, second] = srv.seen('initialize').map((e) => JSON.stringify(e.message.params));
+			assert.equal(second, first);
+			assertText(await br.call('echo', { text: 'after' }), 'after');
+		});
+
+	scenario('a list whose answer was lost with the stream is asked again', { server: { mode: 'sse' } }, async ({ srv, br }) => {
+		srv.first('tools/list', (e) => { e.reply(202); srv.session.channels.get('standing').out.reset(); });
+		assert.ok(assertResult(await br.request('tools/list')).tools.length);
+		assert.equal(srv.seen('tools/list').length, 2);
+	});
+
+	scenario('a call with effects whose answer was lost with the stream is answered by an error and runs once', { server: { mode: 'sse' } }, async ({ srv, br }) => {
+		await br.request('tools/list');
+		srv.first('tools/call:append', (e) => { srv.count('append'); e.reply(202); srv.session.channels.get('standing').out.reset(); });
+		assertFailure(await br.call('append'));
+		assertText(await br.call('echo', { text: 'next' }), 'next');
+		assert.equal(srv.ran('append'), 1);
+	});
+
+	scenario('a POST that is reset while the stream stands is sent again where it may be', { server: { mode: 'sse' } }, async ({ srv, br }) => {
+		srv.first('tools/list', (e) => e.reset());
+		assertResult(await br.request('tools/list'));
+		assert.equal(srv.seen('initialize').length, 1);
+	});
+
+	scenario('a server that restarts without its sessions is found again', { server: { mode: 'sse' } }, async ({ srv, br }) => {
+		await br.call('echo');
+		await srv.stop({ forget: true });
+		await br.logged(/lost|refused|retry/i);
+		await srv.listen(srv.port);
+		assertText(await br.call('echo', { text: 'back' }), 'back');
+	});
+
+	scenario('other event types on the stream are ignored', { server: { mode: 'sse' } }, async ({ srv, br }) => {
+		const out = await srv.standing();
+		out.event({ event: 'heartbeat', data: { jsonrpc: '2.0', method: 'notifications/shadow' } });
+		out.event({ event: 'message', data: { jsonrpc: '2.0', method: 'notifications/real' } });
+		await br.notified('notifications/real');
+		assert.equal(br.notifications.length, 1);
+	});
+
+	scenario('server requests are answered by POST to the endpoint', { server: { mode: 'sse' } }, async ({ srv }) => {
+		await srv.standing();
+		for (const [method, params] of [['roots/list'], ['ping'], ['sampling/createMessage', { messages: [], maxTokens: 1 }]]) assert.ok((await srv.ask(method, params)).result, method);
+		assert.ok(srv.answers.every((a) => a.exchange.path === '/message'));
+	});
+});
+
+describe('the choice of transport', { concurrency: 4 }, () => {
+	for (const status of [400, 404, 405])
+		scenario(`auto falls back to SSE when POST answers ${status}`, { server: { mode: 'sse', postStatus: status }, version: '2024-11-05' }, async ({ srv, br }) => {
+			assertText(await br.call('echo', { text: 'fell back' }), 'fell back');
+			assert.equal(srv.exchanges[0].method, 'POST');
+			assert.equal(srv.exchanges[1].method, 'GET');
+		});
+
+	for (const [what, answer] of Object.entries({ 500: (e) => e.reply(500), 502: (e) => e.reply(502), 'a bare 503': (e) => e.reply(503), '503 with Retry-After': (e) => e.reply(503, { 'Retry-After': '1' }), 429: (e) => e.reply(429, { 'Retry-After': '1' }), 'a reset': (e) => e.reset() }))
+		scenario(`auto tries POST again after ${what} and does not take it for an SSE server`, { connect: false }, async ({ srv, br }) => {
+			srv.first('initialize', answer);
+			assertResult(await br.request('initialize', HELLO()));
+			br.notify('notifications/initialized');
+			await srv.standing();
+			assert.equal(srv.exchanges.findIndex((e) => e.method === 'GET') > srv.exchanges.findLastIndex((e) => e.kind === 'initialize'), true);
+		});
+
+	scenario('a transport is decided only by success: an outage between the tries changes nothing', { connect: false, server: { mode: 'sse' } }, async ({ srv, br }) => {
+		srv.first('GET', (e) => e.reply(503), 2);
+		assertResult(await br.request('initialize', HELLO('2024-11-05')));
+		br.notify('notifications/initialized');
+		assertText(await br.call('echo', { text: 'sse' }), 'sse');
+	});
+
+	for (const name of ['http', 'http-only'])
+		scenario(`--transport ${name} never opens an SSE handshake`, { connect: false, server: { mode: 'sse' }, args: ['--transport', name, '--max-retries', '1'] }, async ({ srv, br }) => {
+			assertFailure(await br.request('initialize', HELLO()));
+			assert.equal(srv.seen('GET').length, 0);
+		});
+
+	for (const name of ['sse', 'sse-only'])
+		scenario(`--transport ${name} opens the stream without a POST first`, { server: { mode: 'sse' }, args: ['--transport', name] }, async ({ srv, br }) => {
+			assert.equal(srv.exchanges[0].method, 'GET');
+			assertText(await br.call('echo', { text: 'x' }), 'x');
+		});
+
+	scenario('--transport sse-only never tries a POST to the URL', { connect: false, args: ['--transport', 'sse-only', '--max-retries', '1'] }, async ({ srv, br }) => {
+		assertFailure(await br.request('initialize', HELLO('2024-11-05')));
+		assert.equal(srv.seen('initialize').length, 0);
+	});
+
+	scenario('--transport sse-first begins with the stream and falls back to POST', { version: '2025-06-18', args: ['--transport', 'sse-first'] }, async ({ srv, br }) => {
+		assert.equal(srv.exchanges[0].method, 'GET');
+		assertText(await br.call('echo', { text: 'x' }), 'x');
+		assert.ok(srv.seen('initialize').length >= 1);
+	});
+
+	scenario('--transport http-first is auto by another name', { server: { mode: 'sse' }, args: ['--transport', 'http-first'] }, async ({ srv, br }) => {
+		assert.equal(srv.exchanges[0].method, 'POST');
+		assertText(await br.call('echo', { text: 'x' }), 'x');
+	});
+
+	scenario('a server that offers neither transport leaves a living process that says so', { connect: false, server: { mode: 'sse' }, args: ['--max-retries', '1'] }, async ({ srv, br }) => {
+		srv.when(() => true, (e) => e.reply(404, { 'Content-Type': 'text/html' }, '<html>nothing</html>'));
+		assertFailure(await br.request('initialize', HELLO()));
+		await never(() => !br.alive, 200, 'the process ended');
+	});
+});

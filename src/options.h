@@ -85,7 +85,9 @@ struct auth_options {
 	char *resource;
 	bool no_resource;               /* --disable-resource-parameter */
 	bool use_id_token;
+	char *client_auth;              /* token_endpoint_auth_method of the info or metadata; NULL: chosen */
 	struct strings authorize_params; /* "key=value" */
+	char *authorize_query;          /* the same, percent-encoded and joined by '&'; NULL for none */
 };
 
 struct options {

@@ -1,0 +1,314 @@
+/* The options that every easy handle gets, the trust anchors, and header lists
+ * that share their tail. Nothing here starts or ends anything.
+ *
+ * Proxies: --proxy wins and then holds for every host that NO_PROXY does not
+ * name. Without it libcurl reads the usual environment variables; as those are
+ * meant for the world outside, loopback is left out of them unless the user
+ * has said with NO_PROXY what is to be left out.
+ *
+ * Trust: --cacert, else SSL_CERT_FILE and SSL_CERT_DIR, else what libcurl was
+ * built with; certificates in NODE_EXTRA_CA_CERTS come on top of that. */
+#include "io/http_setup.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdalign.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include <sodium.h>
+
+#include "base/log.h"
+
+#if LIBCURL_VERSION_NUM < 0x075500
+#error "libcurl 7.85.0 or newer is needed"
+#endif
+
+#define CA_MAX ((size_t)16 * 1024 * 1024)
+#define KEEPALIVE_IDLE_S 15L
+#define KEEPALIVE_INTERVAL_S 5L
+#define USER_TIMEOUT_MS 30000u
+#define DNS_CACHE_S 30L
+#define BUFFER_BYTES (64L * 1024)
+
+/* ---- trust anchors ------------------------------------------------------------ */
+
+static int append_file(struct buf *b, const char *path)
+{
+	FILE *f = fopen(path, "re");
+	int rc = -1;
+	size_t n;
+
+	if (!f)
+		return -1;
+	for (;;) {
+		if (buf_reserve(b, BUFFER_BYTES) < 0)
+			break;
+		n = fread(buf_tail(b), 1, BUFFER_BYTES, f);
+		buf_grew(b, n);
+		if (n == 0) {
+			rc = ferror(f) ? -1 : buf_puts(b, "\n");
+			break;
+		}
+	}
+	fclose(f);
+	return rc;
+}
+
+static const char *env(const char *name)
+{
+	const char *v = getenv(name);
+
+	return v && *v ? v : NULL;
+}
+
+void http_ca_load(struct http_ca *ca, const char *cacert)
+{
+	const char *extra = env("NODE_EXTRA_CA_CERTS");
+	const char *base;
+
+	if (ca->loaded)
+		return;
+	ca->loaded = true;
+	buf_init(&ca->blob, CA_MAX);
+	ca->file = cacert ? cacert : env("SSL_CERT_FILE");
+	ca->dir = cacert ? NULL : env("SSL_CERT_DIR");
+	if (!extra)
+		return;
+	base = ca->file ? ca->file : curl_version_info(CURLVERSION_NOW)->cainfo;
+	if ((base && append_file(&ca->blob, base) < 0) || append_file(&ca->blob, extra) < 0) {
+		log_warn("certificates of NODE_EXTRA_CA_CERTS can not be read; going on without them");
+		buf_fini(&ca->blob);
+	}
+}
+
+void http_ca_fini(struct http_ca *ca)
+{
+	if (ca->loaded)
+		buf_fini(&ca->blob);
+	*ca = (struct http_ca){ 0 };
+}
+
+int http_setup_tls(CURL *easy, const struct http_ca *ca)
+{
+	CURLcode rc = CURLE_OK;
+
+	if (ca->blob.len) {
+		struct curl_blob blob = { .data = buf_data(&ca->blob), .len = ca->blob.len, .flags = CURL_BLOB_NOCOPY };
+
+		rc = curl_easy_setopt(easy, CURLOPT_CAINFO_BLOB, &blob);
+	} else if (ca->file) {
+		rc = curl_easy_setopt(easy, CURLOPT_CAINFO, ca->file);
+	}
+	if (rc == CURLE_OK && ca->dir)
+		rc = curl_easy_setopt(easy, CURLOPT_CAPATH, ca->dir);
+	return rc == CURLE_OK ? 0 : -1;
+}
+
+/* ---- options ------------------------------------------------------------------ */
+
+/* A dead peer under unacknowledged data; keepalive finds it only on a quiet connection. */
+static int on_socket(void *arg, curl_socket_t fd, curlsocktype purpose)
+{
+	(void)arg;
+	(void)purpose;
+#ifdef TCP_USER_TIMEOUT
+	/* A unix socket refuses it, rightly. */
+	unsigned ms = USER_TIMEOUT_MS;
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms);
+#else
+	(void)fd;
+#endif
+	return CURL_SOCKOPT_OK;
+}
+
+static CURLcode setup_connection(CURL *e, const struct http_config *c)
+{
+	CURLcode rc = CURLE_OK;
+
+#define SET(option, value) do { if (rc == CURLE_OK) rc = curl_easy_setopt(e, option, value); } while (0)
+	SET(CURLOPT_NOSIGNAL, 1L);
+	SET(CURLOPT_QUICK_EXIT, 1L);
+	SET(CURLOPT_TCP_NODELAY, 1L);
+	SET(CURLOPT_TCP_KEEPALIVE, 1L);
+	SET(CURLOPT_TCP_KEEPIDLE, KEEPALIVE_IDLE_S);
+	SET(CURLOPT_TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S);
+	SET(CURLOPT_SOCKOPTFUNCTION, on_socket);
+	SET(CURLOPT_DNS_CACHE_TIMEOUT, DNS_CACHE_S);
+	SET(CURLOPT_CONNECTTIMEOUT_MS, (long)(c->connect_timeout_ms > INT32_MAX ? INT32_MAX : c->connect_timeout_ms));
+	if (c->ipv4_only)
+		SET(CURLOPT_IPRESOLVE, (long)CURL_IPRESOLVE_V4);
+	if (c->proxy)
+		SET(CURLOPT_PROXY, c->proxy);
+	else if (!env("NO_PROXY") && !env("no_proxy"))
+		SET(CURLOPT_NOPROXY, "localhost,127.0.0.0/8,::1");
+	SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+	SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+	return rc;
+}
+
+static CURLcode setup_protocol(CURL *e, const struct http_config *c)
+{
+	bool zlib = curl_version_info(CURLVERSION_NOW)->features & CURL_VERSION_LIBZ;
+	CURLcode rc = CURLE_OK;
+
+	SET(CURLOPT_PROTOCOLS_STR, "http,https");
+	SET(CURLOPT_FOLLOWLOCATION, 0L);
+	SET(CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
+	SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+	SET(CURLOPT_HTTP09_ALLOWED, 0L);
+	SET(CURLOPT_HTTP_VERSION, (long)(c->http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
+	SET(CURLOPT_BUFFERSIZE, BUFFER_BYTES);
+	if (zlib)
+		SET(CURLOPT_ACCEPT_ENCODING, "gzip, deflate");
+	if (c->user_agent)
+		SET(CURLOPT_USERAGENT, c->user_agent);
+	return rc;
+}
+
+/* What belongs to the MCP server's origin alone. */
+static CURLcode setup_own(CURL *e, const struct http_config *c)
+{
+	CURLcode rc = CURLE_OK;
+
+	if (c->cert)
+		SET(CURLOPT_SSLCERT, c->cert);
+	if (c->key)
+		SET(CURLOPT_SSLKEY, c->key);
+	if (c->unix_socket)
+		SET(CURLOPT_UNIX_SOCKET_PATH, c->unix_socket);
+#undef SET
+	return rc;
+}
+
+int http_setup_easy(CURL *easy, const struct http_config *c, bool foreign)
+{
+	if (setup_connection(easy, c) != CURLE_OK || setup_protocol(easy, c) != CURLE_OK)
+		return -1;
+	return foreign || setup_own(easy, c) == CURLE_OK ? 0 : -1;
+}
+
+/* ---- header lists --------------------------------------------------------------- */
+
+struct http_headers {
+	struct curl_slist *first, **tail;
+	unsigned refs;
+};
+
+static bool is_line(struct span s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (s.p[i] == '\r' || s.p[i] == '\n' || s.p[i] == '\0')
+			return false;
+	return s.n > 0;
+}
+
+struct http_headers *http_headers_new(void)
+{
+	struct http_headers *h = calloc(1, sizeof *h);
+
+	if (!h)
+		return NULL;
+	h->tail = &h->first;
+	h->refs = 1;
+	return h;
+}
+
+int http_headers_add(struct http_headers *h, struct span line)
+{
+	struct curl_slist *node;
+
+	if (!is_line(line))
+		return -1;
+	node = malloc(sizeof *node);
+	if (!node)
+		return -1;
+	node->data = malloc(line.n + 1);
+	if (!node->data) {
+		free(node);
+		return -1;
+	}
+	memcpy(node->data, line.p, line.n);
+	node->data[line.n] = '\0';
+	node->next = NULL;
+	*h->tail = node;
+	h->tail = &node->next;
+	return 0;
+}
+
+void http_headers_release(struct http_headers *h)
+{
+	struct curl_slist *node, *next;
+
+	if (!h || --h->refs > 0)
+		return;
+	for (node = h->first; node; node = next) {
+		next = node->next;
+		sodium_memzero(node->data, strlen(node->data));
+		free(node->data);
+		free(node);
+	}
+	free(h);
+}
+
+/* Nodes first, then the texts, in one block; 0 when that would overflow. */
+static size_t lines_size(const struct span *extra, size_t n)
+{
+	size_t size;
+
+	if (n > SIZE_MAX / 2 / sizeof(struct curl_slist))
+		return 0;
+	size = n * sizeof(struct curl_slist);
+	for (size_t i = 0; i < n; i++) {
+		if (extra[i].n > SIZE_MAX / 2 - size)
+			return 0;
+		size += extra[i].n + 1;
+	}
+	return size;
+}
+
+int http_lines_build(struct http_lines *l, struct http_headers *shared, const struct span *extra, size_t nextra, struct err *e)
+{
+	/* libcurl would add "Expect: 100-continue" to large bodies and wait for it. */
+	static char no_expect[] = "Expect:";
+	struct curl_slist *node;
+	char *text;
+
+	*l = (struct http_lines){ 0 };
+	for (size_t i = 0; i < nextra; i++)
+		if (!is_line(extra[i]))
+			return err_set(e, "a header line is empty or has a line break in it");
+	l->block_size = lines_size(extra, nextra);
+	if (nextra && !l->block_size)
+		return err_set(e, "the request's headers are too large");
+	l->block_size += sizeof *node;
+	node = l->block = malloc(l->block_size);
+	if (!node)
+		return err_set(e, "no memory for the request's headers");
+	text = (char *)(node + 1 + nextra);
+	l->first = node;
+	node->data = no_expect;
+	for (size_t i = 0; i < nextra; i++, node = node->next) {
+		node->next = node + 1;
+		node->next->data = text;
+		memcpy(text, extra[i].p, extra[i].n);
+		text[extra[i].n] = '\0';
+		text += extra[i].n + 1;
+	}
+	node->next = shared ? shared->first : NULL;
+	l->shared = shared;
+	if (shared)
+		shared->refs++;
+	return 0;
+}
+
+void http_lines_fini(struct http_lines *l)
+{
+	if (l->block)
+		sodium_memzero(l->block, l->block_size);
+	free(l->block);
+	http_headers_release(l->shared);
+	*l = (struct http_lines){ 0 };
+}

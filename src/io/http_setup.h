@@ -1,0 +1,52 @@
+/* What is the same for every transfer: header lists, trust anchors and the
+ * options of an easy handle. */
+#ifndef IO_HTTP_SETUP_H
+#define IO_HTTP_SETUP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <curl/curl.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/span.h"
+#include "io/http.h"
+
+/* ---- trust anchors ------------------------------------------------------------ */
+
+struct http_ca {
+	bool loaded;
+	const char *file, *dir;  /* borrowed; NULL: libcurl's own */
+	struct buf blob;         /* file plus NODE_EXTRA_CA_CERTS; empty when that is not set */
+};
+
+/* Looks at SSL_CERT_FILE, SSL_CERT_DIR and NODE_EXTRA_CA_CERTS, once, and reads
+ * what must be read. Trouble with the extra file is logged and it is left out. */
+void http_ca_load(struct http_ca *ca, const char *cacert);
+void http_ca_fini(struct http_ca *ca);
+
+/* ---- options ------------------------------------------------------------------ */
+
+/* Sets what does not change from transfer to transfer. 0 or -1. */
+int http_setup_easy(CURL *easy, const struct http_config *c, bool foreign);
+/* The trust anchors, for https only: a blob costs a parse for each connection. */
+int http_setup_tls(CURL *easy, const struct http_ca *ca);
+
+/* ---- header lists --------------------------------------------------------------- */
+
+/* The list to give to libcurl: `extra` in front of `shared`, whose nodes are not
+ * copied. It holds a reference on shared. */
+struct http_lines {
+	struct curl_slist *first;
+	struct http_headers *shared;
+	void *block;      /* the nodes and texts of our own */
+	size_t block_size;
+};
+
+/* 0, or -1 with *e (no memory, or a line with CR, LF or NUL in it). */
+int http_lines_build(struct http_lines *l, struct http_headers *shared, const struct span *extra, size_t nextra, struct err *e);
+/* Wipes and frees; to be called when libcurl no longer uses the list. */
+void http_lines_fini(struct http_lines *l);
+
+#endif

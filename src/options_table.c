@@ -811,10 +811,11 @@ const char *option_nearest(const char *name, size_t n)
 			least = d;
 			best = option_table[i].name;
 		}
-		if (!longer && n >= 3 && !strncmp(option_table[i].name, name, n))
+		/* The first words of a longer name are nearer than another name. */
+		if (!longer && n >= 3 && !strncmp(option_table[i].name, name, n) && option_table[i].name[n] == '-')
 			longer = option_table[i].name;
 	}
-	return best ? best : longer;
+	return longer ? longer : best;
 }
 
 const char *command_nearest(const char *name)

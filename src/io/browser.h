@@ -21,21 +21,21 @@ void browser_reap(void);
 /* Browsers started and not yet collected. */
 int browser_children(void);
 
-#define COMMAND_MAX_OUTPUT ((size_t)64 * 1024)
+#define HELPER_MAX_OUTPUT ((size_t)64 * 1024)
 
-struct command;
+struct helper;
 /* Runs a helper with stdin and stderr on /dev/null; its stdout is read on the
  * loop under tag. shell: through /bin/sh -c; else split at blanks, with
  * single and double quotes and backslash as a shell would. NULL on failure. */
-struct command *command_start(const char *line, bool shell, int64_t deadline_ms, struct loop *l, uint64_t tag, struct err *e);
+struct helper *helper_start(const char *line, bool shell, int64_t deadline_ms, struct loop *l, uint64_t tag, struct err *e);
 /* Kills it when it still runs, and reaps it. NULL does nothing. */
-void command_free(struct command *c);
-bool command_on_event(struct command *c, const struct loop_event *ev);
-void command_on_time(struct command *c, int64_t now);
-/* Monotonic ms of the next command_on_time(); 0: none. */
-int64_t command_deadline(const struct command *c);
+void helper_free(struct helper *c);
+bool helper_on_event(struct helper *c, const struct loop_event *ev);
+void helper_on_time(struct helper *c, int64_t now);
+/* Monotonic ms of the next helper_on_time(); 0: none. */
+int64_t helper_deadline(const struct helper *c);
 /* 1: it ended well, *out is its output without the last newline (secret, lives
- * until command_free()); 0: still running; -1: failed, e says how. */
-int command_result(struct command *c, struct span *out, struct err *e);
+ * until helper_free()); 0: still running; -1: failed, e says how. */
+int helper_result(struct helper *c, struct span *out, struct err *e);
 
 #endif

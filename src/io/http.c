@@ -249,10 +249,11 @@ static int on_seek(void *arg, curl_off_t offset, int origin)
 	return CURL_SEEKFUNC_FAIL;
 }
 
-/* Called before every attempt. A second one means that a reused connection died
- * without a byte of response. libcurl rewinds only when it has seen body bytes
- * leave, so a body that was fetched but did not fit into the socket would go out
- * with its beginning missing: refused here. A body never touched may be sent. */
+/* Called before every attempt; a second one means that a reused connection died
+ * without a byte of response. Rewinding alone does not stop it: libcurl asks for
+ * that only when it has seen body bytes leave, so an empty body would be repeated
+ * and one that was fetched but did not fit into the socket would go out with its
+ * beginning missing. A body never touched may be sent. */
 static int on_request(void *arg, char *peer, char *local, int peer_port, int local_port)
 {
 	struct transfer *t = arg;
@@ -261,7 +262,7 @@ static int on_request(void *arg, char *peer, char *local, int peer_port, int loc
 	(void)local;
 	(void)peer_port;
 	(void)local_port;
-	if (t->attempt.requested && t->method == HTTP_POST && (t->attempt.given > 0 || t->body.n == 0)) {
+	if (http_attempt_repeats(&t->attempt)) {
 		t->attempt.refusal = REFUSED_REPEAT;
 		return CURL_PREREQFUNC_ABORT;
 	}
@@ -326,12 +327,10 @@ static int on_watch(CURL *easy, curl_socket_t fd, int what, void *arg, void *soc
 	return loop_set(h->loop, fd, events, TAG_SPACE | (uint32_t)fd);
 }
 
-static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *a)
+static int socket_new(const struct curl_sockaddr *a)
 {
-	struct http *h = arg;
 	int fd;
 
-	(void)purpose;
 #ifdef SOCK_CLOEXEC
 	fd = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
 #else
@@ -339,9 +338,25 @@ static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockad
 	if (fd >= 0)
 		(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
 #endif
+	return fd;
+}
+
+static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *a)
+{
+	struct transfer *t = arg;
+	int fd;
+
+	(void)purpose;
+	if (http_attempt_repeats(&t->attempt)) {
+		/* No need to connect only to refuse then; and "connection refused"
+		 * would hide that the request is already out. */
+		t->attempt.refusal = REFUSED_REPEAT;
+		return CURL_SOCKET_BAD;
+	}
+	fd = socket_new(a);
 	if (fd < 0)
 		return CURL_SOCKET_BAD;
-	if (fd_mark(h, fd, FD_OPEN, FD_WATCHED) < 0) {
+	if (fd_mark(t->h, fd, FD_OPEN, FD_WATCHED) < 0) {
 		close(fd);
 		return CURL_SOCKET_BAD;
 	}
@@ -378,9 +393,9 @@ static int set_callbacks(struct transfer *t)
 	SET(CURLOPT_SEEKDATA, t);
 	SET(CURLOPT_PREREQFUNCTION, on_request);
 	SET(CURLOPT_PREREQDATA, t);
-	/* These outlive the transfer with its connection. */
 	SET(CURLOPT_OPENSOCKETFUNCTION, on_open);
-	SET(CURLOPT_OPENSOCKETDATA, h);
+	SET(CURLOPT_OPENSOCKETDATA, t);
+	/* This one stays with the connection, which outlives the transfer. */
 	SET(CURLOPT_CLOSESOCKETFUNCTION, on_close);
 	SET(CURLOPT_CLOSESOCKETDATA, h);
 	if (h->cookies && !(t->flags & HTTP_FOREIGN)) {
@@ -487,6 +502,7 @@ static int transfer_prepare(struct transfer *t, const struct http_request *rq, s
 	t->body = rq->body;
 	t->max_body = rq->max_body;
 	t->mem_failures = http_mem_failures();
+	t->attempt.post = rq->method == HTTP_POST;
 	t->attempt.body = rq->method == HTTP_POST ? rq->body.n : 0;
 	t->errbuf[0] = '\0';
 	if (http_lines_build(&t->lines, rq->shared, rq->extra, rq->nextra, e) < 0)

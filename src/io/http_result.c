@@ -35,10 +35,8 @@ static enum http_outcome refused(const struct http_attempt *a)
 	return a->refusal == REFUSED_REPEAT ? HTTP_RESET : HTTP_BAD;
 }
 
-static enum http_outcome judge(CURL *easy, const struct http_attempt *a)
+static enum http_outcome judge_code(CURL *easy, const struct http_attempt *a)
 {
-	if (a->refusal != REFUSED_NOTHING)
-		return refused(a);
 	switch (a->code) {
 	case CURLE_OK:
 		return HTTP_OK;
@@ -89,22 +87,38 @@ static enum http_outcome judge(CURL *easy, const struct http_attempt *a)
 	}
 }
 
-/* The counter holds what the kernel (or TLS) took; it is not kept across an
- * attempt of libcurl to repeat the request, nor exact for HTTP/2 frames. */
+static bool is_before_request(enum http_outcome o)
+{
+	return o == HTTP_RESOLVE || o == HTTP_CONNECT || o == HTTP_PROXY || o == HTTP_TLS;
+}
+
+/* A name that does not resolve says "not sent" only while nothing has been sent:
+ * after a reused connection died, libcurl looks for a new one before it asks
+ * whether it may repeat. */
+static enum http_outcome judge(CURL *easy, const struct http_attempt *a)
+{
+	enum http_outcome o = a->refusal != REFUSED_NOTHING ? refused(a) : judge_code(easy, a);
+
+	return is_before_request(o) && http_attempt_repeats(a) ? HTTP_RESET : o;
+}
+
+/* The counter holds what the kernel (or TLS) took. It is not exact for HTTP/2
+ * frames, and nobody promises what becomes of it when libcurl begins a second
+ * attempt, so zero is believed only of a send that failed. */
 static bool body_sent(CURL *easy, const struct http_attempt *a)
 {
 	long version = 0;
+	curl_off_t sent;
 
-	if (!a->requested)
-		return false;
-	if (a->body == 0)
-		return true;
-	if (a->given < a->body)
-		return false;
+	if (!a->requested || a->given < a->body)
+		return a->requested && a->body == 0;
 	curl_easy_getinfo(easy, CURLINFO_HTTP_VERSION, &version);
 	if (version > CURL_HTTP_VERSION_1_1 || a->refusal == REFUSED_REPEAT)
 		return true;
-	return measure(easy, CURLINFO_SIZE_UPLOAD_T) >= (curl_off_t)a->body;
+	sent = measure(easy, CURLINFO_SIZE_UPLOAD_T);
+	if (sent == 0)
+		return a->code != CURLE_SEND_ERROR;
+	return sent >= (curl_off_t)a->body;
 }
 
 static const char *refusal_text(enum http_refusal r)

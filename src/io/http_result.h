@@ -21,11 +21,18 @@ enum http_refusal {
 struct http_attempt {
 	CURLcode code;
 	enum http_refusal refusal;
+	bool post;
 	bool requested;      /* a connection was there and the request was about to go out */
 	bool head, bytes;    /* the final head is complete; at least one header line came */
 	bool memory_refused; /* malloc failed since the transfer began */
 	size_t body, given;  /* the request body's size; how much of it libcurl has fetched */
 };
+
+/* True when sending the request now would be the second time. */
+static inline bool http_attempt_repeats(const struct http_attempt *a)
+{
+	return a->requested && a->post && (a->given > 0 || a->body == 0);
+}
 
 void http_result_fill(struct http_result *r, CURL *easy, const struct http_attempt *a, const char *errbuf);
 

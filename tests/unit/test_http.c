@@ -166,6 +166,10 @@ static bool behave_badly(struct conn *c)
 			return true;
 		}
 		reset_connection(c);
+	} else if (strcmp(c->path, "/vanish") == 0) {
+		/* the whole server goes: nothing listens any more */
+		shutdown(c->s->fd, SHUT_RDWR);
+		reset_connection(c);
 	} else if (strcmp(c->path, "/eof") == 0) {
 		return false;
 	} else if (strcmp(c->path, "/reset") == 0) {
@@ -224,6 +228,9 @@ static bool behave_well(struct conn *c)
 		wait_gate(c->s);
 		says(c, "data: 2\n\n");
 		return false;
+	} else if (strcmp(c->path, "/ok-then-deaf") == 0) {
+		says(c, ok);
+		wait_gate(c->s);
 	} else if (strcmp(c->path, "/wait") == 0) {
 		wait_gate(c->s);
 		says(c, ok);
@@ -705,6 +712,7 @@ static void a_call_on_a_dying_connection_runs_once(void **state)
 	assert_false(g->result.got_bytes);
 	assert_int_equal(g->heads, 0);
 	assert_int_equal(seen(&f->s, &f->s.executions), 2);
+	assert_int_equal(seen(&f->s, &f->s.connections), 1);
 }
 
 static void an_empty_post_on_a_dying_connection_runs_once(void **state)
@@ -716,6 +724,50 @@ static void an_empty_post_on_a_dying_connection_runs_once(void **state)
 	post(f, 2, "/reset-unless-first", SPAN_NONE);
 	assert_int_equal(finish(f, 2)->result.outcome, HTTP_RESET);
 	assert_true(f->got[2].result.body_sent);
+	assert_int_equal(seen(&f->s, &f->s.executions), 2);
+}
+
+static void a_call_whose_server_vanished_may_have_run(void **state)
+{
+	struct fix *f = *state;
+	struct got *g;
+
+	post(f, 1, "/ok", SPAN_LIT("{}"));
+	finish(f, 1);
+	post(f, 2, "/vanish", SPAN_LIT("{\"call\":1}"));
+	g = finish(f, 2);
+	assert_int_equal(g->result.outcome, HTTP_RESET);
+	assert_true(g->result.body_sent);
+	assert_true(g->result.reused);
+	assert_int_equal(seen(&f->s, &f->s.executions), 2);
+}
+
+/* Our end of the first connection to the server. */
+static int client_socket(const struct fix *f)
+{
+	struct sockaddr_in a;
+
+	for (int fd = 3; fd < 256; fd++) {
+		socklen_t n = sizeof a;
+
+		if (getpeername(fd, (struct sockaddr *)&a, &n) == 0 && n == sizeof a && ntohs(a.sin_port) == f->s.port)
+			return fd;
+	}
+	return -1;
+}
+
+static void a_call_that_could_not_even_begin_takes_a_new_connection(void **state)
+{
+	struct fix *f = *state;
+
+	get(f, 1, "/ok-then-deaf");
+	finish(f, 1);
+	/* The pool takes it for alive, and the very first send fails. */
+	assert_int_equal(shutdown(client_socket(f), SHUT_WR), 0);
+	post(f, 2, "/ok", SPAN_LIT("{\"call\":1}"));
+	assert_int_equal(finish(f, 2)->result.outcome, HTTP_OK);
+	assert_false(f->got[2].result.reused);
+	assert_int_equal(seen(&f->s, &f->s.connections), 2);
 	assert_int_equal(seen(&f->s, &f->s.executions), 2);
 }
 
@@ -1212,6 +1264,8 @@ int main(void)
 		FIXED(two_hundred_transfers_run_at_once),
 		FIXED(a_call_on_a_dying_connection_runs_once),
 		FIXED(an_empty_post_on_a_dying_connection_runs_once),
+		FIXED(a_call_whose_server_vanished_may_have_run),
+		FIXED(a_call_that_could_not_even_begin_takes_a_new_connection),
 		FIXED(a_get_on_a_dying_connection_is_repeated),
 		FIXED(a_body_cut_midway_is_not_called_sent),
 		FIXED(an_early_refusal_is_an_answer),

@@ -11,15 +11,18 @@
 #include "base/buf.h"
 #include "base/span.h"
 
+#define SSE_RETRY_MAX_MS ((int64_t)INT32_MAX)
+
 struct sse {
 	struct buf line;   /* the unfinished line, empty while a data line streams straight into `data` */
 	struct buf data;   /* data of the event being built, newlines between its lines */
 	struct buf type;
 	struct buf id;     /* last event id of the stream; survives events */
+	struct buf new_id; /* id of the event being built; becomes `id` when that is complete */
 	uint64_t bytes;    /* fed so far */
-	int64_t retry_ms;  /* last valid `retry`, -1 before the first */
+	int64_t retry_ms;  /* last valid `retry`, -1 before the first, at most SSE_RETRY_MAX_MS */
 	unsigned char state, bom; /* parser's own */
-	bool has_data, has_id, after_cr, yielded, overflow;
+	bool has_data, has_id, after_cr, after_colon, yielded, overflow;
 };
 
 struct sse_event {
@@ -32,7 +35,8 @@ struct sse_event {
 /* max_bytes bounds one event's data (and one line). */
 void sse_init(struct sse *s, size_t max_bytes);
 void sse_fini(struct sse *s);
-/* New connection: forget the half-built event, keep id and retry. */
+/* New connection: forget the half-built event (and its id, or what it carried
+ * would be lost when the server goes on behind it), keep id and retry. */
 void sse_restart(struct sse *s);
 /* Consumes from *p (advancing *p, lessening *n) until an event is complete or
  * the bytes are used up. 1: *ev is filled in and lives until the next call.

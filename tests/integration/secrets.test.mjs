@@ -1,0 +1,324 @@
+// A secret goes to the one origin it belongs to, and nowhere else.
+import fs from 'node:fs';
+import net from 'node:net';
+import path from 'node:path';
+import { assert, assertFailure, assertOwnError, assertResult, assertText, describe, QUICK, run, scenario, scratchDirectory, Server, until } from '../lib/scenario.mjs';
+import { makeCertificates } from '../lib/certificates.mjs';
+
+const SECRET = 'qT7-vK2pX9_mZ4wB8nR1sL6dF3gH5jC0';
+const TRACE = ['--initial-retry-delay', '100', '--max-retry-delay', '300', '--max-retries', '3', '--log-level', 'trace'];
+
+/** Every form in which a secret may stand somewhere. */
+function forms(secret) {
+	const b64 = (s) => [Buffer.from(s).toString('base64'), Buffer.from(s).toString('base64url')].map((x) => x.replace(/=+$/, ''));
+	return [secret, encodeURIComponent(secret), [...Buffer.from(secret)].map((b) => `%${b.toString(16).padStart(2, '0')}`).join(''), ...b64(secret), ...b64(` ${secret}`).map((x) => x.slice(2)), ...b64(`  ${secret}`).map((x) => x.slice(3)), Buffer.from(secret).toString('hex'), secret.slice(0, 20), secret.slice(-20)];
+}
+function assertNoSecret(text, secret, where) {
+	for (const f of forms(secret)) if (f.length >= 12) assert.ok(!text.includes(f), `${JSON.stringify(f)} stands in ${where}: ...${text.slice(Math.max(0, text.indexOf(f) - 80), text.indexOf(f) + 40)}`);
+}
+function assertNoSecretAnywhere(br, secret) {
+	assertNoSecret(br.stderr, secret, 'stderr');
+	assertNoSecret(br.lines.map((l) => l.raw).filter((l) => /mcp-holdfast/.test(l)).join('\n'), secret, 'an error of ours');
+	const walk = (d) => fs.readdirSync(d, { withFileTypes: true }).flatMap((e) => (e.isDirectory() ? walk(path.join(d, e.name)) : [path.join(d, e.name)]));
+	for (const f of walk(br.scratch)) assertNoSecret(fs.readFileSync(f, 'latin1'), secret, f);
+}
+/** Everything that makes a program talk: errors that quote what was sent, cuts, an outage. */
+async function provoke(srv, br, quote) {
+	const echo = (e) => quote(e);
+	for (const answer of [
+		(e) => e.json({ error: 'boom', said: echo(e), target: e.target }, { status: 500 }),
+		(e) => e.reply(502, { 'Content-Type': 'text/html', 'X-Quoted': echo(e).replace(/[\r\n]/g, ' ') }, `<html>${echo(e)} ${e.target} ${encodeURIComponent(echo(e))} ${Buffer.from(echo(e)).toString('base64')}</html>`),
+		(e) => e.reply(403, { 'Content-Type': 'text/plain' }, echo(e)),
+		(e) => e.reply(401, { 'WWW-Authenticate': `Bearer error="invalid_token", error_description="${echo(e).replaceAll('"', '')}"` }, echo(e)),
+		(e) => e.json(`{"broken ${echo(e)}`),
+		(e) => e.reset(),
+	]) {
+		srv.first('tools/call:append', answer);
+		srv.when((e) => /well-known|register|token/.test(e.path), (e) => e.reply(404));
+		await br.call('append');
+		srv.clear();
+	}
+	srv.first('tools/call:append', (e) => e.error(-32603, `failed with ${echo(e)}`));
+	await br.call('append');
+	srv.cut();
+	await br.request('tools/list').get(15000);
+}
+
+describe('secrets at trace level', { concurrency: 4 }, () => {
+	scenario('a Bearer token in a header is sent and shows up nowhere', { defaults: TRACE, args: ['--header', `Authorization: Bearer ${SECRET}`] }, async ({ srv, br }) => {
+		assert.ok(srv.exchanges.every((e) => e.headers.authorization === `Bearer ${SECRET}`));
+		await provoke(srv, br, (e) => e.headers.authorization);
+		assertNoSecretAnywhere(br, SECRET);
+	});
+
+	scenario('Basic credentials show up nowhere, decoded neither', { defaults: TRACE, args: ['-H', `Authorization: Basic ${Buffer.from(`user:${SECRET}`).toString('base64')}`] }, async ({ srv, br }) => {
+		await provoke(srv, br, (e) => `${e.headers.authorization} ${SECRET}`);
+		assertNoSecretAnywhere(br, SECRET);
+		assert.ok(!br.stderr.includes(Buffer.from(`user:${SECRET}`).toString('base64').slice(0, 24)));
+	});
+
+	scenario('a header of any name shows up nowhere', { defaults: TRACE, args: ['-H', `X-Api-Key: ${SECRET}`] }, async ({ srv, br }) => {
+		await provoke(srv, br, (e) => e.headers['x-api-key']);
+		assertNoSecretAnywhere(br, SECRET);
+	});
+
+	scenario('headers come from --header-file, too', { defaults: TRACE, args: ({ scratch }) => { fs.writeFileSync(path.join(scratch, 'headers'), `# comment\nX-Api-Key: ${SECRET}\n\nX-Other: plain-value\n`, { mode: 0o600 }); return ['--header-file', path.join(scratch, 'headers')]; } }, async ({ srv, br, scratch }) => {
+		assert.equal(srv.exchanges[0].headers['x-api-key'], SECRET);
+		assert.equal(srv.exchanges[0].headers['x-other'], 'plain-value');
+		await provoke(srv, br, (e) => e.headers['x-api-key']);
+		fs.rmSync(path.join(scratch, 'headers'));
+		assertNoSecretAnywhere(br, SECRET);
+	});
+
+	scenario('a header value from the environment shows up nowhere', { defaults: TRACE, env: { THE_TOKEN: SECRET }, args: ['-H', 'Authorization: Bearer ${THE_TOKEN}'] }, async ({ srv, br }) => {
+		assert.equal(srv.exchanges[0].headers.authorization, `Bearer ${SECRET}`);
+		await provoke(srv, br, (e) => e.headers.authorization);
+		assertNoSecretAnywhere(br, SECRET);
+	});
+
+	scenario('query values of the URL show up nowhere', { defaults: TRACE, url: (srv) => `${srv.url}?token=${SECRET}&plain=1` }, async ({ srv, br }) => {
+		assert.equal(srv.exchanges[0].query.get('token'), SECRET);
+		await provoke(srv, br, (e) => e.query.get('token'));
+		assertNoSecretAnywhere(br, SECRET);
+	});
+
+	scenario('userinfo of the URL is sent as Basic and shows up nowhere', { defaults: TRACE, url: (srv) => srv.url.replace('://', `://user:${SECRET}@`) }, async ({ srv, br }) => {
+		assert.equal(srv.exchanges[0].headers.authorization, `Basic ${Buffer.from(`user:${SECRET}`).toString('base64')}`);
+		await provoke(srv, br, () => SECRET);
+		assertNoSecretAnywhere(br, SECRET);
+	});
+
+	scenario('session ids show up nowhere', { defaults: TRACE }, async ({ srv, br }) => {
+		await srv.standing();
+		await provoke(srv, br, (e) => e.headers['mcp-session-id'] ?? 'none');
+		for (const id of new Set(srv.exchanges.map((e) => e.headers['mcp-session-id']).filter(Boolean))) assertNoSecretAnywhere(br, id);
+	});
+
+	scenario('the session id in an SSE endpoint shows up nowhere', { defaults: TRACE, server: { mode: 'sse' } }, async ({ srv, br }) => {
+		await br.call('echo');
+		const { id } = srv.session;
+		srv.first('tools/call:append', (e) => e.reply(500, {}, e.target));
+		await br.call('append');
+		assertNoSecretAnywhere(br, id);
+	});
+
+	scenario('cookies show up nowhere', { defaults: TRACE }, async ({ srv, br }) => {
+		srv.first('tools/call', (e) => e.result({ content: [] }, { headers: { 'Set-Cookie': `pin=${SECRET}; Path=/` } }));
+		await br.call('echo');
+		await provoke(srv, br, (e) => e.headers.cookie ?? SECRET);
+		assertNoSecretAnywhere(br, SECRET);
+	});
+
+	scenario('a secret split across writes shows up nowhere', { defaults: TRACE, args: ['-H', `X-Api-Key: ${SECRET}`] }, async ({ srv, br }) => {
+		srv.first('tools/call:append', async (e) => {
+			const body = `{"oops":"${SECRET}"}`;
+			e.write(`HTTP/1.1 500 Oops\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n`);
+			for (const c of body) { e.write(c); await new Promise(setImmediate); }
+			e.done();
+		});
+		await br.call('append');
+		srv.first('tools/call:append', async (e) => {
+			const out = e.stream();
+			for (const c of `data: {"nonsense ${SECRET}\n\n`) { out.raw(c); await new Promise(setImmediate); }
+			out.end();
+		});
+		await br.call('append');
+		assertNoSecretAnywhere(br, SECRET);
+	});
+
+	const UNREGISTERED = {
+		'a Bearer credential': ['Authorization: Bearer Zx81kQw9Lm22Vb7Tn0PqRs', 'Zx81kQw9Lm22Vb7Tn0PqRs'],
+		'a JWT': ['got eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9P', 'eyJzdWIiOiIxMjM0NTY3ODkwIn0'],
+		'a GitHub token': ['use ghp_A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q7r8', 'A1b2C3d4E5f6G7h8I9j0'],
+		'an API key': ['key sk-proj-A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6', 'A1b2C3d4E5f6G7h8I9j0'],
+		'a token= pair': ['see /x?access_token=Zx81kQw9Lm22Vb7Tn0PqRs&y=1', 'Zx81kQw9Lm22Vb7Tn0PqRs'],
+	};
+	for (const [what, [text, secret]] of Object.entries(UNREGISTERED))
+		scenario(`${what} that nobody registered is caught by its shape`, { defaults: TRACE }, async ({ srv, br }) => {
+			srv.first('tools/call:append', (e) => e.reply(500, { 'Content-Type': 'text/plain' }, text));
+			await br.call('append');
+			await br.call('echo', { text });
+			assert.ok(!br.stderr.includes(secret), br.stderr.slice(Math.max(0, br.stderr.indexOf(secret) - 100), br.stderr.indexOf(secret) + 40));
+		});
+
+	scenario('a redacted value keeps a fingerprint by which two lines can be compared', { defaults: TRACE }, async ({ br }) => {
+		const values = ['Zx81kQw9Lm22Vb7Tn0PqRs', 'Zx81kQw9Lm22Vb7Tn0PqRs', 'Yy81kQw9Lm22Vb7Tn0PqRt'];
+		for (const v of values) await br.call('echo', { text: `marker Bearer ${v}` });
+		const marks = [...br.stderr.matchAll(/marker Bearer ([^\s"\\]+)/g)].map((m) => m[1]);
+		assert.ok(marks.length >= 3, br.stderr.slice(-400));
+		assert.equal(new Set(marks).size, 2, marks.join(' '));
+	});
+});
+
+describe('the process', { concurrency: 4 }, () => {
+	scenario('scrubs its arguments', { args: ['-H', `Authorization: Bearer ${SECRET}`], url: (srv) => `${srv.url}?token=${SECRET}` }, async ({ br }) => {
+		await br.call('echo');
+		assert.ok(!fs.readFileSync(`/proc/${br.pid}/cmdline`, 'latin1').includes(SECRET));
+	});
+
+	scenario('leaves no core', {}, async ({ br }) => {
+		await br.call('echo');
+		assert.match(fs.readFileSync(`/proc/${br.pid}/limits`, 'utf8'), /Max core file size\s+0\s+0/);
+	});
+
+	it_plain('warns of a secret in argv and names the better ways', async () => {
+		const { stderr } = await run(['http://127.0.0.1:9/mcp', '-H', `Authorization: Bearer ${SECRET}`, '--log-level', 'warn']);
+		assertNoSecret(stderr, SECRET, 'stderr');
+	});
+
+	scenario('a usage error does not repeat the secret', { server: false, connect: false, url: () => 'http://127.0.0.1:9/mcp' }, async () => {
+		for (const argv of [['https://h/x', '-H', `Authorization Bearer ${SECRET}`], [`ftp://user:${SECRET}@h/x`], [`https://h/x?token=${SECRET}`, '--no-such'], ['https://h/x', `--header=Bad Name: ${SECRET}`]]) {
+			const { code, stderr } = await run(argv);
+			assert.equal(code, 2, stderr);
+			assertNoSecret(stderr, SECRET, 'stderr');
+		}
+	});
+});
+
+describe('the origin', { concurrency: 4 }, () => {
+	for (const status of [307, 308])
+		scenario(`${status} within the origin is followed with method, body and headers`, { args: ['-H', `Authorization: Bearer ${SECRET}`] }, async ({ srv, br }) => {
+			srv.when((e) => e.kind === 'tools/call' && e.path === '/mcp', (e) => e.reply(status, { Location: '/moved?x=1' }));
+			srv.when((e) => e.path === '/moved', (e) => { e.path = '/mcp'; srv.serve(e); });
+			assertText(await br.call('echo', { text: 'moved' }), 'moved');
+			const [, moved] = srv.seen('tools/call');
+			assert.equal(moved.method, 'POST');
+			assert.equal(moved.headers.authorization, `Bearer ${SECRET}`);
+			assert.equal(moved.headers['mcp-session-id'], srv.session.id);
+		});
+
+	for (const [what, target] of Object.entries({ 'another port': (o) => `${o.origin}/mcp`, 'another host': (o) => `http://localhost:${o.port}/mcp`, 'a URL without scheme': (o) => `//127.0.0.1:${o.port}/mcp` }))
+		scenario(`307 to ${what} is an error; nothing goes there, and its name stands in the log alone`, { args: ['-H', `Authorization: Bearer ${SECRET}`, '--tool-errors', 'protocol'] }, async ({ srv, br, server }) => {
+			const other = await server();
+			srv.when('tools/call', (e) => e.reply(307, { Location: target(other) }));
+			const answer = await br.call('append');
+			assertOwnError(answer);
+			assert.equal(other.exchanges.length, 0);
+			assert.ok(!answer.raw.includes(String(other.port)));
+			await br.logged(new RegExp(String(other.port)));
+		});
+
+	for (const status of [301, 302, 303])
+		scenario(`${status} is an error and is not followed`, {}, async ({ srv, br }) => {
+			srv.when('tools/call', (e) => e.reply(status, { Location: '/moved' }));
+			assertFailure(await br.call('append'));
+			assert.ok(!srv.exchanges.some((e) => e.path === '/moved'));
+		});
+
+	scenario('a redirect in a circle ends', {}, async ({ srv, br }) => {
+		srv.when('tools/call', (e) => e.reply(307, { Location: '/mcp' }));
+		assertFailure(await br.call('append'));
+		assert.ok(srv.seen('tools/call').length < 30);
+	});
+
+	scenario('the standing stream is not followed elsewhere either', { args: ['-H', `Authorization: Bearer ${SECRET}`] }, async ({ srv, br, server }) => {
+		const other = await server();
+		srv.when('GET', (e) => e.reply(307, { Location: `${other.origin}/mcp` }));
+		await srv.sees('GET');
+		await br.call('echo');
+		assert.equal(other.exchanges.length, 0);
+	});
+});
+
+describe('TLS, proxies and sockets', { concurrency: 2 }, () => {
+	const scratch = scratchDirectory();
+	const made = makeCertificates(scratch);
+	const read = ({ cert, key }) => ({ cert: fs.readFileSync(cert), key: fs.readFileSync(key) });
+	const secure = { tls: read(made.server) };
+	const mutual = { tls: { ...read(made.server), ca: fs.readFileSync(made.ca), requestCert: true, rejectUnauthorized: true } };
+	process.on('exit', () => fs.rmSync(scratch, { recursive: true, force: true }));
+
+	scenario('--cacert trusts a private authority', { server: secure, args: ['--cacert', made.ca] }, async ({ br }) => {
+		assertText(await br.call('echo', { text: 'tls' }), 'tls');
+	});
+	for (const name of ['SSL_CERT_FILE', 'NODE_EXTRA_CA_CERTS'])
+		scenario(`${name} trusts a private authority`, { server: secure, env: { [name]: made.ca } }, async ({ br }) => {
+			assertText(await br.call('echo', { text: 'tls' }), 'tls');
+		});
+	scenario('an authority nobody trusts is refused, and the process lives', { server: secure, connect: false, args: ['--max-retries', '1', '-H', `X-Key: ${SECRET}`] }, async ({ srv, br }) => {
+		assertFailure(await br.request('initialize', { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'c', version: '1' } }));
+		assert.equal(srv.exchanges.length, 0);
+		await br.logged(/certificate|TLS|SSL/i);
+	});
+	scenario('a certificate for another name is refused', { server: secure, connect: false, url: (srv) => srv.url.replace('127.0.0.1', '127.0.0.2'), before: async ({ srv }) => { await srv.stop(); await new Promise((ok) => { srv.listener = null; ok(); }); }, args: ['--cacert', made.ca, '--max-retries', '0'] }, async ({ br }) => {
+		assertFailure(await br.request('initialize', { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'c', version: '1' } }));
+	});
+	scenario('--cert and --key show who we are', { server: mutual, args: ['--cacert', made.ca, '--cert', made.client.cert, '--key', made.client.key] }, async ({ br }) => {
+		assertText(await br.call('echo', { text: 'mutual' }), 'mutual');
+	});
+	scenario('a server that wants a certificate refuses us without one', { server: mutual, connect: false, args: ['--cacert', made.ca, '--max-retries', '1'] }, async ({ srv, br }) => {
+		assertFailure(await br.request('initialize', { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'c', version: '1' } }));
+		assert.equal(srv.exchanges.length, 0);
+	});
+
+	scenario('--unix-socket reaches a server without a port', { server: { socketPath: path.join(scratch, 'server.sock') }, url: () => 'http://localhost/mcp', args: ['--unix-socket', path.join(scratch, 'server.sock')] }, async ({ br }) => {
+		assertText(await br.call('echo', { text: 'unix' }), 'unix');
+	});
+
+	scenario('--ipv4 reaches localhost', { url: (srv) => srv.url.replace('127.0.0.1', 'localhost'), args: ['--ipv4'] }, async ({ br }) => {
+		assertText(await br.call('echo', { text: 'four' }), 'four');
+	});
+
+	/** A proxy that does absolute-form and CONNECT, and notes what it was told. */
+	async function proxy(t) {
+		const seen = [];
+		const p = net.createServer((c) => {
+			c.on('error', () => {});
+			c.once('data', (d) => {
+				const text = d.toString('latin1');
+				seen.push(text);
+				const [, method, target] = /^(\S+) (\S+)/.exec(text);
+				const { hostname, port } = method === 'CONNECT' ? new URL(`http://${target}`) : new URL(target);
+				const up = net.connect({ host: hostname, port: Number(port) }, () => {
+					if (method === 'CONNECT') c.write('HTTP/1.1 200 OK\r\n\r\n');
+					else up.write(Buffer.from(text.replace(/^(\S+) http:\/\/[^/]+/, '$1 '), 'latin1'));
+					c.on('data', (x) => up.write(method === 'CONNECT' ? x : Buffer.from(x.toString('latin1').replace(/^([A-Z]+) http:\/\/[^/]+/, '$1 '), 'latin1')));
+					up.pipe(c);
+				});
+				up.on('error', () => c.destroy());
+				c.on('close', () => up.destroy());
+			});
+		});
+		await new Promise((ok) => p.listen(0, '127.0.0.1', ok));
+		t.after(() => p.close());
+		return { port: p.address().port, seen };
+	}
+
+	scenario('--proxy is used, its credentials are sent to it alone and show up nowhere', { server: secure, connect: false }, async ({ srv, bridge, t }) => {
+		const { port, seen } = await proxy(t);
+		const br = bridge([srv.url, ...TRACE, '--cacert', made.ca, '--proxy', `http://user:${SECRET}@127.0.0.1:${port}`]);
+		await br.connect();
+		assertText(await br.call('echo', { text: 'proxied' }), 'proxied');
+		assert.match(seen[0], /^CONNECT 127\.0\.0\.1:/);
+		assert.ok(seen[0].includes(Buffer.from(`user:${SECRET}`).toString('base64')));
+		assert.ok(srv.exchanges.every((e) => !JSON.stringify(e.headers).includes(Buffer.from(`user:${SECRET}`).toString('base64'))));
+		assertNoSecretAnywhere(br, SECRET);
+		br.eof();
+		await br.exited();
+	});
+
+	scenario('the proxy environment is used, and no_proxy heeded', { server: secure, connect: false }, async ({ srv, bridge, t }) => {
+		const { port, seen } = await proxy(t);
+		const one = bridge([srv.url, ...QUICK, '--cacert', made.ca], { env: { https_proxy: `http://127.0.0.1:${port}` } });
+		await one.connect();
+		assert.ok(seen.length > 0);
+		const n = seen.length;
+		const two = bridge([srv.url, ...QUICK, '--cacert', made.ca], { env: { https_proxy: `http://127.0.0.1:${port}`, no_proxy: '127.0.0.1' } });
+		await two.connect();
+		assert.equal(seen.length, n);
+	});
+
+	scenario('a proxy that is away is an outage like any other', { server: secure, connect: false, args: ['--proxy', 'http://127.0.0.1:1', '--max-retries', '1'] }, async ({ br }) => {
+		assertOwnError(await br.request('initialize', { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'c', version: '1' } }));
+		await until(() => br.alive, 10, 'life');
+	});
+
+	scenario('a TLS line that is cut is made again', { server: secure, args: ['--cacert', made.ca] }, async ({ srv, br }) => {
+		await srv.standing();
+		srv.cut();
+		assertResult(await br.request('tools/list'));
+		assert.ok(srv instanceof Server);
+	});
+});
+
+function it_plain(name, body) { scenario(name, { server: false, connect: false, url: () => 'http://127.0.0.1:9/mcp' }, body); }

@@ -81,15 +81,16 @@ void backoff_init(struct backoff *b, const struct core_config *c)
 	};
 }
 
-/* initial * multiplier^attempt, at most max. Written so that infinity and NaN
- * (what 1e300 to the power of a million gives) end at the maximum. */
+/* initial * multiplier^n, at most max. Written so that infinity and NaN (what
+ * 1e300 to the power of a million gives) end at the maximum. */
 static int64_t backoff_step(const struct backoff *b)
 {
+	unsigned n = b->attempt > b->eased ? b->attempt - b->eased : 0;
 	double step;
 
 	if (b->initial_ms <= 0)
 		return 0;
-	step = (double)b->initial_ms * pow(b->multiplier, (double)b->attempt);
+	step = (double)b->initial_ms * pow(b->multiplier, (double)n);
 	if (!(step < (double)b->max_ms))
 		return b->max_ms;
 	return step > 0 ? (int64_t)step : 0;
@@ -140,6 +141,10 @@ void backoff_floor(struct backoff *b, int64_t delay_ms, int64_t now)
 	if (delay_ms > RETRY_AFTER_MAX_MS)
 		delay_ms = RETRY_AFTER_MAX_MS;
 	until = later(now, delay_ms);
+	if (!b->told && delay_ms > RETRY_AFTER_CURT_MS) {
+		b->told = true;
+		b->eased = b->attempt;
+	}
 	/* A floor further away than the cap allows was set by a clock that has
 	 * since stepped back. */
 	if (b->floor_until < until || b->floor_until > later(now, RETRY_AFTER_MAX_MS))
@@ -148,7 +153,8 @@ void backoff_floor(struct backoff *b, int64_t delay_ms, int64_t now)
 
 void backoff_reset(struct backoff *b)
 {
-	b->attempt = 0;
+	b->attempt = b->eased = 0;
+	b->told = false;
 	b->floor_until = 0;
 }
 

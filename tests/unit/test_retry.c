@@ -197,6 +197,73 @@ static void of_two_retry_afters_the_further_one_stands(void **state)
 	assert_in_range(backoff_next(&b, &r, 84000), 84000, 85000);
 }
 
+static void the_first_retry_after_starts_the_step_over_and_later_ones_do_not(void **state)
+{
+	static const int64_t top[] = { 3300, 4000, 8000, 16000, 30000, 30000 };
+	struct core_config c = config();
+	struct rng r;
+
+	(void)state;
+	rng_seed(&r, 5);
+	for (int round = 0; round < 2000; round++) {
+		struct backoff b;
+
+		backoff_init(&b, &c);
+		for (int i = 0; i < 40; i++)
+			backoff_next(&b, &r, 1);
+		backoff_floor(&b, 3000, 1000);
+		assert_in_range(backoff_next(&b, &r, 1000), 4000, 4300);
+		assert_int_equal(b.attempt, 41); /* what --max-retries counts goes on */
+		for (size_t i = 0; i < N(top); i++) {
+			b.floor_until = 0;
+			backoff_floor(&b, 3000, 10000);
+			assert_in_range(backoff_next(&b, &r, 10000), 13000, 10000 + top[i]);
+		}
+		backoff_reset(&b);
+		assert_in_range(backoff_next(&b, &r, 20000), 20000, 21000);
+	}
+}
+
+static void a_curt_retry_after_does_not_start_the_step_over(void **state)
+{
+	static const struct { int64_t delay, want; } cases[] = {
+		{ 0, 8000 }, { 1000, 8000 }, { 2000, 8000 }, { 2001, 2001 },
+	};
+	struct core_config c = config();
+	struct rng r;
+
+	(void)state;
+	c.jitter = JITTER_NONE;
+	rng_seed(&r, 6);
+	for (size_t i = 0; i < N(cases); i++) {
+		struct backoff b;
+
+		backoff_init(&b, &c);
+		b.attempt = 3;
+		backoff_floor(&b, cases[i].delay, 0);
+		assert_in_range(backoff_next(&b, &r, 0), cases[i].want, cases[i].want + cases[i].want / 10);
+	}
+}
+
+static void a_backoff_made_for_one_failure_does_not_start_over(void **state)
+{
+	struct core_config c = config();
+	struct backoff b;
+	struct rng r;
+
+	(void)state;
+	c.jitter = JITTER_NONE;
+	rng_seed(&r, 6);
+	backoff_init(&b, &c);
+	b.attempt = 3;
+	b.told = true;
+	backoff_floor(&b, 5000, 0);
+	assert_int_equal(backoff_next(&b, &r, 0), 8000);
+	b.attempt = 0; /* set from outside: never below the first step */
+	b.eased = 4;
+	assert_int_equal(backoff_next(&b, &r, 9000), 10000);
+}
+
 static void a_floor_from_a_clock_that_stepped_back_is_replaced(void **state)
 {
 	struct core_config c = config();
@@ -551,6 +618,9 @@ int main(void)
 		cmocka_unit_test(absurd_settings_stay_within_the_maximum),
 		cmocka_unit_test(a_retry_after_is_a_floor_with_a_little_jitter_above_it),
 		cmocka_unit_test(of_two_retry_afters_the_further_one_stands),
+		cmocka_unit_test(the_first_retry_after_starts_the_step_over_and_later_ones_do_not),
+		cmocka_unit_test(a_curt_retry_after_does_not_start_the_step_over),
+		cmocka_unit_test(a_backoff_made_for_one_failure_does_not_start_over),
 		cmocka_unit_test(a_floor_from_a_clock_that_stepped_back_is_replaced),
 		cmocka_unit_test(retry_after_is_read_in_all_its_forms),
 		cmocka_unit_test(the_breaker_needs_failures_in_a_row_and_an_old_outage),

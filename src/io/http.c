@@ -17,12 +17,9 @@
  * in a list, where http_next() finds them. */
 #include "io/http.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include <strings.h>
 
 #include <curl/curl.h>
 
@@ -31,18 +28,13 @@
 #include "io/http_mem.h"
 #include "io/http_result.h"
 #include "io/http_setup.h"
+#include "io/http_sockets.h"
 #include "io/http_table.h"
 
-#define TAG_SPACE UINT64_C(0x4854545000000000) /* the low half is the descriptor */
-#define TAG_MASK UINT64_C(0xffffffff00000000)
 #define POOL_CONNECTIONS 64L
 #define POOL_TRANSFERS 64u
 #define UPLOAD_SMALL (16L * 1024)              /* the least libcurl takes */
 #define UPLOAD_LARGE (64L * 1024)
-
-#define FD_OPEN 1u
-#define FD_WATCHED 2u
-#define FD_STALLED 4u
 
 struct link { struct link *prev, *next; }; /* of a ring; alone: points to itself */
 
@@ -73,10 +65,9 @@ struct transfer {
 
 struct http {
 	struct http_config c;
-	struct loop *loop;
 	CURLM *multi;
 	CURLSH *cookies;
-	int64_t deadline;
+	struct http_sockets sockets;
 	struct http_table table;
 	struct link ready, waiting;
 	size_t backlog;          /* bytes in every `in` */
@@ -87,8 +78,6 @@ struct http {
 	struct transfer *pool[POOL_TRANSFERS];
 	size_t pooled;
 	struct http_ca ca;
-	unsigned char *fds;      /* FD_* by descriptor */
-	size_t nfds;
 };
 
 /* ---- rings ---------------------------------------------------------------------- */
@@ -270,82 +259,9 @@ static int on_request(void *arg, char *peer, char *local, int peer_port, int loc
 	return CURL_PREREQFUNC_OK;
 }
 
-static int on_timer(CURLM *multi, long timeout_ms, void *arg)
-{
-	struct http *h = arg;
-
-	(void)multi;
-	if (timeout_ms < 0)
-		h->deadline = 0;
-	else if (timeout_ms == 0)
-		h->deadline = loop_now();
-	else /* rounded up: a wakeup before libcurl's own deadline would only spin */
-		h->deadline = (loop_now_us() + 999) / 1000 + timeout_ms;
-	return 0;
-}
-
-static int fd_mark(struct http *h, int fd, unsigned set, unsigned clear)
-{
-	size_t i = (size_t)fd, n;
-	unsigned char *p;
-
-	if (fd < 0)
-		return -1;
-	if (i >= h->nfds) {
-		if (!set)
-			return 0;
-		n = (i + 1) * 2;
-		p = realloc(h->fds, n);
-		if (!p)
-			return -1;
-		memset(p + h->nfds, 0, n - h->nfds);
-		h->fds = p;
-		h->nfds = n;
-	}
-	h->fds[i] = (unsigned char)((h->fds[i] | set) & ~clear);
-	return 0;
-}
-
-static int on_watch(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
-{
-	struct http *h = arg;
-	unsigned events = 0;
-
-	(void)easy;
-	(void)socket_arg;
-	if (what == CURL_POLL_REMOVE) {
-		fd_mark(h, fd, 0, FD_WATCHED);
-		loop_del(h->loop, fd);
-		return 0;
-	}
-	if (what & CURL_POLL_IN)
-		events |= LOOP_READ;
-	if (what & CURL_POLL_OUT)
-		events |= LOOP_WRITE;
-	if (fd_mark(h, fd, FD_WATCHED, 0) < 0)
-		return -1;
-	return loop_set(h->loop, fd, events, TAG_SPACE | (uint32_t)fd);
-}
-
-static int socket_new(const struct curl_sockaddr *a)
-{
-	int fd;
-
-#ifdef SOCK_CLOEXEC
-	fd = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
-#else
-	fd = socket(a->family, a->socktype, a->protocol);
-	if (fd >= 0)
-		(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
-#endif
-	return fd;
-}
-
 static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *a)
 {
 	struct transfer *t = arg;
-	int fd;
-
 	(void)purpose;
 	if (http_attempt_repeats(&t->attempt)) {
 		/* No need to connect only to refuse then; and "connection refused"
@@ -353,24 +269,7 @@ static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockad
 		t->attempt.refusal = REFUSED_REPEAT;
 		return CURL_SOCKET_BAD;
 	}
-	fd = socket_new(a);
-	if (fd < 0)
-		return CURL_SOCKET_BAD;
-	if (fd_mark(t->h, fd, FD_OPEN, FD_WATCHED) < 0) {
-		close(fd);
-		return CURL_SOCKET_BAD;
-	}
-	return fd;
-}
-
-static int on_close(void *arg, curl_socket_t fd)
-{
-	struct http *h = arg;
-
-	if ((size_t)fd < h->nfds && (h->fds[fd] & FD_WATCHED))
-		loop_del(h->loop, fd);
-	fd_mark(h, fd, 0, FD_OPEN | FD_WATCHED);
-	return close(fd);
+	return http_sockets_open(&t->h->sockets, a);
 }
 
 /* ---- transfers ------------------------------------------------------------------ */
@@ -396,8 +295,8 @@ static int set_callbacks(struct transfer *t)
 	SET(CURLOPT_OPENSOCKETFUNCTION, on_open);
 	SET(CURLOPT_OPENSOCKETDATA, t);
 	/* This one stays with the connection, which outlives the transfer. */
-	SET(CURLOPT_CLOSESOCKETFUNCTION, on_close);
-	SET(CURLOPT_CLOSESOCKETDATA, h);
+	SET(CURLOPT_CLOSESOCKETFUNCTION, http_sockets_on_close);
+	SET(CURLOPT_CLOSESOCKETDATA, &h->sockets);
 	if (h->cookies && !(t->flags & HTTP_FOREIGN)) {
 		SET(CURLOPT_SHARE, h->cookies);
 		SET(CURLOPT_COOKIEFILE, ""); /* switches the engine on; there is no file */
@@ -739,40 +638,34 @@ int http_next(struct http *h, struct http_event *ev)
 
 bool http_on_event(struct http *h, const struct loop_event *ev)
 {
-	int what = 0, running;
+	curl_socket_t fd;
+	int what, running;
 
-	if ((ev->tag & TAG_MASK) != TAG_SPACE)
+	if (!http_sockets_event(ev, &fd, &what))
 		return false;
-	if (ev->events & LOOP_READ)
-		what |= CURL_CSELECT_IN;
-	if (ev->events & LOOP_WRITE)
-		what |= CURL_CSELECT_OUT;
-	/* The error itself is learned by reading or writing; the ERR bit would hide its name. */
-	if (ev->events & LOOP_HUP)
-		what |= CURL_CSELECT_IN | CURL_CSELECT_OUT;
-	curl_multi_socket_action(h->multi, (curl_socket_t)(ev->tag & ~TAG_MASK), what, &running);
+	curl_multi_socket_action(h->multi, fd, what, &running);
 	take_finished(h);
 	return true;
 }
 
 int64_t http_deadline(const struct http *h)
 {
-	return h->deadline;
+	return h->sockets.deadline;
 }
 
 void http_on_time(struct http *h, int64_t now)
 {
 	int running;
 
-	if (!h->deadline || now < h->deadline)
+	if (!h->sockets.deadline || now < h->sockets.deadline)
 		return;
-	h->deadline = 0; /* libcurl sets the next one during the call */
+	h->sockets.deadline = 0; /* libcurl sets the next one during the call */
 	curl_multi_socket_action(h->multi, CURL_SOCKET_TIMEOUT, 0, &running);
 	take_finished(h);
 }
 
 /* A stalled transfer's socket is not watched, and yet not idle. */
-static void mark_stalled(struct http *h, unsigned set, unsigned clear)
+static void hold_stalled(struct http *h, bool hold)
 {
 	for (size_t i = 0; h->table.slot && i <= h->table.mask; i++) {
 		const struct transfer *t = h->table.slot[i].value;
@@ -781,19 +674,15 @@ static void mark_stalled(struct http *h, unsigned set, unsigned clear)
 		if (!t || !t->stalled)
 			continue;
 		curl_easy_getinfo(t->easy, CURLINFO_ACTIVESOCKET, &fd);
-		fd_mark(h, fd, set, clear);
+		http_sockets_hold(&h->sockets, fd, hold);
 	}
 }
 
-/* libcurl has no call for it. It looks at a pooled connection before using it,
- * and takes one that was shut down for what it is. */
 void http_drop_idle(struct http *h)
 {
-	mark_stalled(h, FD_STALLED, 0);
-	for (size_t fd = 0; fd < h->nfds; fd++)
-		if (h->fds[fd] == FD_OPEN)
-			(void)shutdown((int)fd, SHUT_RDWR);
-	mark_stalled(h, 0, FD_STALLED);
+	hold_stalled(h, true);
+	http_sockets_shut_idle(&h->sockets);
+	hold_stalled(h, false);
 }
 
 size_t http_running(const struct http *h)
@@ -820,19 +709,14 @@ int http_global_init(struct err *e)
 	return 0;
 }
 
-static int multi_setup(struct http *h)
+static int multi_setup(struct http *h, struct loop *l)
 {
-	CURLMcode rc = CURLM_OK;
-
-#define SET(option, value) do { if (rc == CURLM_OK) rc = curl_multi_setopt(h->multi, option, value); } while (0)
-	SET(CURLMOPT_SOCKETFUNCTION, on_watch);
-	SET(CURLMOPT_SOCKETDATA, h);
-	SET(CURLMOPT_TIMERFUNCTION, on_timer);
-	SET(CURLMOPT_TIMERDATA, h);
-	SET(CURLMOPT_MAXCONNECTS, POOL_CONNECTIONS);
-	SET(CURLMOPT_MAX_HOST_CONNECTIONS, 0L);
-#undef SET
-	return rc == CURLM_OK ? 0 : -1;
+	h->multi = curl_multi_init();
+	if (!h->multi || http_sockets_init(&h->sockets, l, h->multi) < 0)
+		return -1;
+	if (curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS, POOL_CONNECTIONS) != CURLM_OK)
+		return -1;
+	return curl_multi_setopt(h->multi, CURLMOPT_MAX_HOST_CONNECTIONS, 0L) == CURLM_OK ? 0 : -1;
 }
 
 /* One jar for all handles of the origin: load balancers pin sessions by cookie. */
@@ -855,12 +739,10 @@ struct http *http_new(const struct http_config *c, struct loop *l, struct err *e
 		return NULL;
 	}
 	h->c = *c;
-	h->loop = l;
 	link_init(&h->ready);
 	link_init(&h->waiting);
 	buf_init(&h->out, SIZE_MAX);
-	h->multi = curl_multi_init();
-	if (!h->multi || multi_setup(h) < 0 || cookies_setup(h) < 0) {
+	if (multi_setup(h, l) < 0 || cookies_setup(h) < 0) {
 		err_set(e, "no memory for HTTP");
 		http_free(h);
 		return NULL;
@@ -887,6 +769,6 @@ void http_free(struct http *h)
 	curl_share_cleanup(h->cookies);
 	http_table_fini(&h->table);
 	http_ca_fini(&h->ca);
-	free(h->fds);
+	http_sockets_fini(&h->sockets);
 	free(h);
 }

@@ -1,0 +1,164 @@
+/* libcurl names the sockets it wants watched and the time it wants to be woken;
+ * this passes both on to the loop and tells libcurl's events from other ones.
+ * It also knows which sockets are open but not in use: libcurl keeps finished
+ * connections for the next request and has no call to give them up. */
+#include "io/http_sockets.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define TAG_SPACE UINT64_C(0x4854545000000000) /* the low half is the descriptor */
+#define TAG_MASK UINT64_C(0xffffffff00000000)
+
+#define FD_OPEN 1u
+#define FD_WATCHED 2u
+#define FD_HELD 4u
+
+/* Clears, then sets. The table grows only to set something. */
+static int fd_mark(struct http_sockets *s, int fd, unsigned set, unsigned clear)
+{
+	size_t i = (size_t)fd, n;
+	unsigned char *p;
+
+	if (fd < 0)
+		return -1;
+	if (i >= s->n) {
+		if (!set)
+			return 0;
+		n = (i + 1) * 2;
+		p = realloc(s->state, n);
+		if (!p)
+			return -1;
+		memset(p + s->n, 0, n - s->n);
+		s->state = p;
+		s->n = n;
+	}
+	s->state[i] = (unsigned char)((s->state[i] & ~clear) | set);
+	return 0;
+}
+
+static int on_timer(CURLM *multi, long timeout_ms, void *arg)
+{
+	struct http_sockets *s = arg;
+
+	(void)multi;
+	if (timeout_ms < 0)
+		s->deadline = 0;
+	else if (timeout_ms == 0)
+		s->deadline = loop_now();
+	else /* rounded up: a wakeup before libcurl's own deadline would only spin */
+		s->deadline = (loop_now_us() + 999) / 1000 + timeout_ms;
+	return 0;
+}
+
+static int on_watch(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
+{
+	struct http_sockets *s = arg;
+	unsigned events = 0;
+
+	(void)easy;
+	(void)socket_arg;
+	if (what == CURL_POLL_REMOVE) {
+		fd_mark(s, fd, 0, FD_WATCHED);
+		loop_del(s->loop, fd);
+		return 0;
+	}
+	if (what & CURL_POLL_IN)
+		events |= LOOP_READ;
+	if (what & CURL_POLL_OUT)
+		events |= LOOP_WRITE;
+	if (fd_mark(s, fd, FD_WATCHED, 0) < 0)
+		return -1;
+	return loop_set(s->loop, fd, events, TAG_SPACE | (uint32_t)fd);
+}
+
+static int socket_new(const struct curl_sockaddr *a)
+{
+	int fd;
+
+#ifdef SOCK_CLOEXEC
+	fd = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
+#else
+	fd = socket(a->family, a->socktype, a->protocol);
+	if (fd >= 0)
+		(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+#endif
+	return fd;
+}
+
+curl_socket_t http_sockets_open(struct http_sockets *s, const struct curl_sockaddr *a)
+{
+	int fd = socket_new(a);
+
+	if (fd < 0)
+		return CURL_SOCKET_BAD;
+	if (fd_mark(s, fd, FD_OPEN, FD_WATCHED | FD_HELD) < 0) {
+		close(fd);
+		return CURL_SOCKET_BAD;
+	}
+	return fd;
+}
+
+int http_sockets_on_close(void *arg, curl_socket_t fd)
+{
+	struct http_sockets *s = arg;
+
+	if ((size_t)fd < s->n && (s->state[fd] & FD_WATCHED))
+		loop_del(s->loop, fd);
+	fd_mark(s, fd, 0, FD_OPEN | FD_WATCHED | FD_HELD);
+	return close(fd);
+}
+
+bool http_sockets_event(const struct loop_event *ev, curl_socket_t *fd, int *what)
+{
+	if ((ev->tag & TAG_MASK) != TAG_SPACE)
+		return false;
+	*fd = (curl_socket_t)(ev->tag & ~TAG_MASK);
+	*what = 0;
+	if (ev->events & LOOP_READ)
+		*what |= CURL_CSELECT_IN;
+	if (ev->events & LOOP_WRITE)
+		*what |= CURL_CSELECT_OUT;
+	/* The error itself is learned by reading or writing; the ERR bit would hide its name. */
+	if (ev->events & LOOP_HUP)
+		*what |= CURL_CSELECT_IN | CURL_CSELECT_OUT;
+	return true;
+}
+
+void http_sockets_hold(struct http_sockets *s, curl_socket_t fd, bool hold)
+{
+	if (fd >= 0 && (size_t)fd < s->n)
+		fd_mark(s, fd, hold ? FD_HELD : 0, FD_HELD);
+}
+
+/* libcurl looks at a kept connection before it uses it, and takes one that was
+ * shut down for what it is. */
+void http_sockets_shut_idle(struct http_sockets *s)
+{
+	for (size_t fd = 0; fd < s->n; fd++)
+		if (s->state[fd] == FD_OPEN)
+			(void)shutdown((int)fd, SHUT_RDWR);
+}
+
+int http_sockets_init(struct http_sockets *s, struct loop *l, CURLM *multi)
+{
+	CURLMcode rc = CURLM_OK;
+
+	*s = (struct http_sockets){ .loop = l };
+#define SET(option, value) do { if (rc == CURLM_OK) rc = curl_multi_setopt(multi, option, value); } while (0)
+	SET(CURLMOPT_SOCKETFUNCTION, on_watch);
+	SET(CURLMOPT_SOCKETDATA, s);
+	SET(CURLMOPT_TIMERFUNCTION, on_timer);
+	SET(CURLMOPT_TIMERDATA, s);
+#undef SET
+	return rc == CURLM_OK ? 0 : -1;
+}
+
+void http_sockets_fini(struct http_sockets *s)
+{
+	free(s->state);
+	*s = (struct http_sockets){ 0 };
+}

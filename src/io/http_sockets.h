@@ -1,0 +1,37 @@
+/* libcurl's sockets and its timer, between the multi handle and the loop. */
+#ifndef IO_HTTP_SOCKETS_H
+#define IO_HTTP_SOCKETS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <curl/curl.h>
+
+#include "io/loop.h"
+
+struct http_sockets {
+	struct loop *loop;    /* borrowed */
+	int64_t deadline;     /* when libcurl wants to be woken; 0: never */
+	unsigned char *state; /* by descriptor */
+	size_t n;
+};
+
+/* Registers the callbacks; s must outlive the multi handle. 0 or -1. */
+int http_sockets_init(struct http_sockets *s, struct loop *l, CURLM *multi);
+void http_sockets_fini(struct http_sockets *s);
+
+/* For CURLOPT_OPENSOCKETFUNCTION: a close-on-exec socket, or CURL_SOCKET_BAD. */
+curl_socket_t http_sockets_open(struct http_sockets *s, const struct curl_sockaddr *a);
+/* For CURLOPT_CLOSESOCKETFUNCTION; arg is the struct http_sockets. */
+int http_sockets_on_close(void *arg, curl_socket_t fd);
+
+/* False when the event is not about a socket of libcurl; otherwise what to tell it. */
+bool http_sockets_event(const struct loop_event *ev, curl_socket_t *fd, int *what);
+
+/* Says of a socket that is not watched that it is in use all the same. */
+void http_sockets_hold(struct http_sockets *s, curl_socket_t fd, bool hold);
+/* Shuts down every socket that is neither watched nor held. */
+void http_sockets_shut_idle(struct http_sockets *s);
+
+#endif

@@ -40,9 +40,10 @@ const char *era_name(enum era e);
 enum action_kind {
 	ACT_HTTP,    /* start transfer `token` */
 	ACT_CANCEL,  /* end transfer `token` */
-	ACT_SEND,    /* write `text` to the client as one line; `owned` holds it when it is not borrowed */
+	ACT_SEND,    /* write `text` to the client as one line. `owned` holds it when it is not borrowed; `token`
+	              * is not 0 when it is the whole collected body of that transfer, whose block may be taken */
 	ACT_LOG,     /* one log line */
-	ACT_AUTH,    /* the head just told wants authorization; session_on_auth() answers. `op` is the operation (0: none) */
+	ACT_AUTH,    /* the head just told (of `token`) wants authorization; session_on_challenge() answers. `op` is the operation (0: none) */
 	ACT_SECRET,  /* register `text` with the redactor before anything else is logged */
 	ACT_CHANGED, /* state, era or counters changed in a way worth showing */
 	ACT_DROP_IDLE, /* close idle pooled connections */
@@ -64,7 +65,7 @@ struct action {
 	int64_t timeout_ms;
 	/* ACT_SEND, ACT_AUTH, ACT_SECRET, ACT_LOG, ACT_REMEMBER */
 	struct span text;
-	struct buf owned;     /* freed by session_next()'s next call unless taken with buf_move() */
+	struct buf owned;     /* the taker's to free (buf_fini) or to move on */
 	int status;
 	int level;            /* enum log_level */
 	int attempt;
@@ -104,13 +105,21 @@ void session_on_done(struct session *s, uint64_t token, const struct http_result
 /* A transfer could not even be started (memory, a bad URL). */
 void session_on_start_failed(struct session *s, uint64_t token, const char *why, int64_t now);
 
+/* What the sign-in says to a 401 or 403 (the answer to ACT_AUTH, before the
+ * transfer's end is told). */
+enum challenge {
+	CHALLENGE_PASS,    /* no sign-in for this: an error to the client */
+	CHALLENGE_AGAIN,   /* another token is in place: send again */
+	CHALLENGE_PARK,    /* a flow runs: wait for session_on_auth() */
+	CHALLENGE_REFUSE,  /* auth_required with this text */
+};
+void session_on_challenge(struct session *s, uint64_t token, enum challenge c, struct span text, int64_t now);
 enum signin {
-	SIGNIN_OK,       /* a new token is in place: send again */
-	SIGNIN_PENDING,  /* a person is asked; text says where */
-	SIGNIN_REFUSED,  /* no sign-in, or it failed; text says why */
+	SIGNIN_OK,       /* a token is in place: parked requests go out */
+	SIGNIN_PENDING,  /* a person is asked; text says where (for requests that wait too long) */
+	SIGNIN_REFUSED,  /* it failed; text says why: parked requests are refused */
 };
 void session_on_auth(struct session *s, enum signin o, struct span text, int64_t now);
-/* The clocks say that the machine slept, or the user wants a reconnect now. */
 void session_on_wake(struct session *s, bool forced, int64_t now);
 void session_on_time(struct session *s, int64_t now, int64_t wall_s);
 /* What an earlier run remembered of this server (offline start): the documents
@@ -119,7 +128,7 @@ void session_on_memory(struct session *s, int kind, struct span text, int64_t ag
 
 /* ---- what next ------------------------------------------------------------------------ */
 
-/* Takes the next action: 1, or 0 when there is none. */
+/* Takes the next action, whose `owned` buffer is the caller's from now on: 1, or 0 when there is none. */
 int session_next(struct session *s, struct action *a);
 /* When session_on_time() must be called at the latest; 0: no need. */
 int64_t session_deadline(const struct session *s);

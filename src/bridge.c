@@ -1,0 +1,412 @@
+/* One loop: wait, record facts, tell them to the session, carry out what it
+ * asks for. Nothing is decided here and nothing acts inside a callback:
+ * everything is started, cancelled or written from bridge_drain(). */
+#include "bridge.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <sodium.h>
+
+#include "base/log.h"
+#include "core/session.h"
+#include "io/http.h"
+#include "io/loop.h"
+#include "io/stdio.h"
+
+#define EVENTS 64
+#define OUT_HIGH_WATER ((size_t)4 << 20) /* unread output past which the network is not read */
+#define LAST_FLUSH_MS 1000               /* a client that reads slowly gets this long for the last answers */
+#define SLEPT_MS 3000                    /* the boot clock ran this far ahead: the machine slept */
+#define METHODS 3
+#define SETS 2
+
+struct bridge {
+	struct options *o;
+	struct redactor *redactor;
+	struct loop *loop;
+	struct http *http;
+	struct stdio *io;
+	struct session *session;
+	struct http_headers *headers[METHODS][SETS];
+	unsigned headers_gen;
+	bool eof_told, ending, out_closed;
+	int signal;
+	int64_t now, end_by, clock_gap;
+};
+
+/* ---- header lists ---------------------------------------------------------------------------- */
+
+static void headers_drop(struct bridge *b)
+{
+	for (int m = 0; m < METHODS; m++) {
+		for (int h = 0; h < SETS; h++) {
+			http_headers_release(b->headers[m][h]);
+			b->headers[m][h] = NULL;
+		}
+	}
+}
+
+static int add_lines(struct http_headers *list, struct span lines)
+{
+	while (lines.n) {
+		const char *nl = memchr(lines.p, '\n', lines.n);
+		size_t n = nl ? (size_t)(nl - lines.p) : lines.n;
+		if (n && http_headers_add(list, span_make(lines.p, n)) != 0)
+			return -1;
+		lines.p += nl ? n + 1 : n;
+		lines.n -= nl ? n + 1 : n;
+	}
+	return 0;
+}
+
+static int add_user_headers(struct http_headers *list, const struct header_list *hl)
+{
+	struct buf line;
+	int bad = 0;
+
+	buf_init(&line, (size_t)1 << 20);
+	for (size_t i = 0; i < hl->n && !bad; i++) {
+		buf_reset(&line);
+		bad = buf_printf(&line, "%s: ", hl->v[i].name) || buf_add(&line, secret_reveal(hl->v[i].value)) ||
+		      http_headers_add(list, buf_span(&line));
+		buf_wipe(&line);
+	}
+	buf_fini(&line);
+	return bad ? -1 : 0;
+}
+
+/* One list for each method and header set, built when first needed and again
+ * when a header has changed. */
+static struct http_headers *headers_for(struct bridge *b, enum http_method m, enum header_set set)
+{
+	unsigned gen;
+	struct span lines = session_headers(b->session, &gen);
+	struct http_headers *list;
+	int bad = 0;
+
+	if (gen != b->headers_gen) {
+		headers_drop(b);
+		b->headers_gen = gen;
+	}
+	if (b->headers[m][set])
+		return b->headers[m][set];
+	list = http_headers_new();
+	if (!list)
+		return NULL;
+	if (m == HTTP_POST) {
+		bad |= http_headers_add(list, SPAN_LIT("Content-Type: application/json"));
+		bad |= http_headers_add(list, SPAN_LIT("Accept: application/json, text/event-stream"));
+	} else {
+		bad |= http_headers_add(list, SPAN_LIT("Accept: text/event-stream"));
+	}
+	bad |= add_user_headers(list, &b->o->headers);
+	if (set == HEADERS_SESSION)
+		bad |= add_lines(list, lines);
+	if (bad) {
+		http_headers_release(list);
+		return NULL;
+	}
+	b->headers[m][set] = list;
+	return list;
+}
+
+/* ---- actions ------------------------------------------------------------------------------------ */
+
+static void start_http(struct bridge *b, const struct action *a)
+{
+	struct span extra[96];
+	size_t n = 0;
+	struct span lines = a->lines;
+	struct err e = { "" };
+	char *url = NULL;
+	struct http_request rq = { .token = a->token, .method = a->method, .body = a->body, .timeout_ms = a->timeout_ms };
+
+	while (lines.n && n < sizeof(extra) / sizeof(*extra)) {
+		const char *nl = memchr(lines.p, '\n', lines.n);
+		size_t len = nl ? (size_t)(nl - lines.p) : lines.n;
+		if (len)
+			extra[n++] = span_make(lines.p, len);
+		lines.p += nl ? len + 1 : len;
+		lines.n -= nl ? len + 1 : len;
+	}
+	rq.extra = extra;
+	rq.nextra = n;
+	rq.shared = headers_for(b, a->method, a->headers);
+	rq.url = b->o->url.text;
+	if (a->url.p) {
+		url = strndup(a->url.p, a->url.n);
+		rq.url = url;
+	}
+	if (!rq.shared || !rq.url)
+		err_set(&e, "out of memory");
+	if (e.text[0] || http_start(b->http, &rq, &e) != 0)
+		session_on_start_failed(b->session, a->token, e.text, b->now);
+	free(url);
+}
+
+static void send_line(struct bridge *b, struct action *a)
+{
+	struct buf block;
+	int rc;
+
+	if (b->out_closed)
+		return;
+	if (a->owned.mem) {
+		rc = stdio_write_take(b->io, &a->owned);
+	} else if (a->token) {
+		buf_init(&block, SIZE_MAX);
+		http_take_data(b->http, a->token, &block);
+		rc = block.len == a->text.n ? stdio_write_take(b->io, &block) : stdio_write(b->io, a->text);
+		buf_fini(&block);
+	} else {
+		rc = stdio_write(b->io, a->text);
+	}
+	if (rc != 0)
+		log_error("out of memory: a message to the client was lost");
+}
+
+static void write_log(struct action *a)
+{
+	struct log_fields f = { .attempt = a->attempt, .latency_ms = a->latency_ms, .ref = a->ref[0] ? a->ref : NULL };
+
+	log_line_with((enum log_level)a->level, &f, "%.*s", (int)a->text.n, a->text.p);
+}
+
+static void perform(struct bridge *b)
+{
+	struct action a;
+
+	while (session_next(b->session, &a)) {
+		switch (a.kind) {
+		case ACT_HTTP:
+			start_http(b, &a);
+			break;
+		case ACT_CANCEL:
+			http_cancel(b->http, a.token);
+			break;
+		case ACT_SEND:
+			send_line(b, &a);
+			break;
+		case ACT_LOG:
+			write_log(&a);
+			break;
+		case ACT_SECRET:
+			redact_add(b->redactor, a.text);
+			break;
+		case ACT_AUTH:
+			session_on_challenge(b->session, a.token, CHALLENGE_PASS, SPAN_NONE, b->now);
+			break;
+		case ACT_DROP_IDLE:
+			http_drop_idle(b->http);
+			break;
+		case ACT_CHANGED:
+		case ACT_REMEMBER:
+			break;
+		case ACT_END:
+			b->ending = true;
+			b->end_by = b->now + LAST_FLUSH_MS;
+			break;
+		}
+		buf_fini(&a.owned);
+	}
+}
+
+/* ---- facts ---------------------------------------------------------------------------------------- */
+
+static void take_http(struct bridge *b)
+{
+	struct http_event ev;
+
+	while (stdio_queued(b->io) < OUT_HIGH_WATER && http_next(b->http, &ev)) {
+		enum body_mode mode;
+		char *p;
+		size_t n;
+
+		switch (ev.kind) {
+		case HTTP_EV_HEAD:
+			mode = session_on_head(b->session, ev.token, ev.head, b->now);
+			if (mode == BODY_COLLECT)
+				http_collect(b->http, ev.token, b->o->core.max_message);
+			perform(b);
+			break;
+		case HTTP_EV_DATA:
+			p = (char *)ev.data.p;
+			n = ev.data.n;
+			while (session_on_data(b->session, ev.token, &p, &n, true, b->now))
+				perform(b);
+			perform(b);
+			break;
+		case HTTP_EV_DONE:
+			session_on_done(b->session, ev.token, ev.result, b->now);
+			perform(b);
+			break;
+		}
+	}
+}
+
+static void take_stdin(struct bridge *b)
+{
+	struct span line;
+	struct buf big;
+	enum stdio_line got;
+
+	while (!b->ending && session_wants_input(b->session) && (got = stdio_next(b->io, &line)) != STDIO_NONE) {
+		buf_init(&big, SIZE_MAX);
+		if (got != STDIO_LINE) {
+			session_on_client_too_long(b->session, line, b->now);
+		} else if (line.n >= BUF_KEEP && stdio_take(b->io, &big) == 0) {
+			session_on_client(b->session, buf_span(&big), &big, b->now);
+		} else {
+			session_on_client(b->session, line, NULL, b->now);
+		}
+		perform(b);
+		buf_fini(&big);
+	}
+	if (!b->eof_told && stdio_eof(b->io)) {
+		b->eof_told = true;
+		session_on_client_eof(b->session, b->now);
+		perform(b);
+	}
+}
+
+static void take_signals(struct bridge *b)
+{
+	int sig;
+
+	while ((sig = loop_next_signal(b->loop)) != 0) {
+		if (sig == SIGUSR2) {
+			session_on_wake(b->session, true, b->now);
+		} else if (sig != SIGUSR1) {
+			log_debug("signal %d", sig);
+			b->signal = sig;
+			session_on_signal(b->session, b->now);
+		}
+		perform(b);
+	}
+}
+
+/* The boot clock runs on while the machine sleeps, the monotonic one does not. */
+static void notice_sleep(struct bridge *b)
+{
+	int64_t gap = loop_boot_now() - b->now;
+
+	if (gap - b->clock_gap > SLEPT_MS) {
+		session_on_wake(b->session, false, b->now);
+		perform(b);
+	}
+	b->clock_gap = gap;
+}
+
+static void bridge_drain(struct bridge *b)
+{
+	int64_t t;
+
+	take_signals(b);
+	take_stdin(b);
+	take_http(b);
+	t = session_deadline(b->session);
+	if (t && b->now >= t) {
+		session_on_time(b->session, b->now, loop_wall_now());
+		perform(b);
+		take_http(b);
+	}
+	stdio_flush(b->io);
+	if (stdio_out_closed(b->io) && !b->out_closed) {
+		b->out_closed = true;
+		log_info("nobody reads our output any more (%s); ending", strerror(stdio_out_closed(b->io)));
+		session_on_signal(b->session, b->now);
+		perform(b);
+	}
+	stdio_read_enable(b->io, session_wants_input(b->session) && stdio_queued(b->io) < OUT_HIGH_WATER);
+}
+
+static int64_t sooner(int64_t a, int64_t b) { return !a ? b : !b ? a : a < b ? a : b; }
+
+static int64_t bridge_deadline(const struct bridge *b)
+{
+	int64_t t = sooner(session_deadline(b->session), http_deadline(b->http));
+
+	return b->ending ? sooner(t, b->end_by) : t;
+}
+
+/* Something can be taken without waiting: only a full output stands in the way. */
+static bool bridge_busy(const struct bridge *b)
+{
+	return stdio_pending(b->io) && session_wants_input(b->session) && !b->ending;
+}
+
+static void bridge_loop(struct bridge *b)
+{
+	struct loop_event ev[EVENTS];
+
+	for (;;) {
+		b->now = loop_now();
+		bridge_drain(b);
+		if (b->ending && (!stdio_queued(b->io) || b->out_closed || b->now >= b->end_by))
+			return;
+		int n = loop_wait(b->loop, bridge_busy(b) ? b->now : bridge_deadline(b), ev, EVENTS);
+		b->now = loop_now();
+		notice_sleep(b);
+		for (int i = 0; i < n; i++)
+			if (!stdio_on_event(b->io, &ev[i]))
+				http_on_event(b->http, &ev[i]);
+		int64_t t = http_deadline(b->http);
+		if (t && b->now >= t)
+			http_on_time(b->http, b->now);
+	}
+}
+
+/* ---- life -------------------------------------------------------------------------------------------- */
+
+static int bridge_open(struct bridge *b, struct err *e)
+{
+	static const int signals[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2 };
+	struct session_seed seed;
+
+	b->loop = loop_new(e);
+	if (!b->loop || loop_signals(b->loop, signals, sizeof(signals) / sizeof(*signals), e) != 0)
+		return -1;
+	b->http = http_new(&b->o->http, b->loop, e);
+	if (!b->http)
+		return -1;
+	b->io = stdio_new(b->loop, STDIN_FILENO, STDOUT_FILENO, b->o->core.max_message, e);
+	if (!b->io)
+		return -1;
+	randombytes_buf(&seed, sizeof(seed));
+	seed.log_level = log_wants(LOG_TRACE) ? LOG_TRACE : log_wants(LOG_DEBUG) ? LOG_DEBUG : log_wants(LOG_INFO) ? LOG_INFO : LOG_WARN;
+	b->now = loop_now();
+	b->clock_gap = loop_boot_now() - b->now;
+	b->session = session_new(&b->o->core, &seed, b->o->url.text, b->now, loop_wall_now());
+	return b->session ? 0 : err_set(e, "out of memory");
+}
+
+static void bridge_close(struct bridge *b)
+{
+	session_free(b->session);
+	headers_drop(b);
+	stdio_free(b->io);
+	http_free(b->http);
+	loop_free(b->loop);
+}
+
+int bridge_run(struct options *o, struct redactor *r)
+{
+	struct bridge b = { .o = o, .redactor = r };
+	struct err e = { "" };
+	int status = 0;
+
+	if (bridge_open(&b, &e) != 0) {
+		log_error("can not start: %s", e.text);
+		status = 1;
+	} else {
+		bridge_loop(&b);
+		status = b.signal ? 128 + b.signal : 0;
+	}
+	bridge_close(&b);
+	return status;
+}

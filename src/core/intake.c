@@ -1,0 +1,277 @@
+/* What the client says: requests into the ledger, notifications and answers
+ * into the outbox, and everything that is not JSON-RPC answered as the
+ * JSON-RPC specification asks (5.1) and never passed on. */
+#include <stdio.h>
+#include <string.h>
+
+#include "core/session_i.h"
+
+static void refuse_line(struct session *s, struct span id, int code, const char *why)
+{
+	struct buf b;
+	char text[200];
+
+	snprintf(text, sizeof(text), "%s: %s", code == -32700 ? "Parse error" : "Invalid request", why ? why : "not a JSON-RPC 2.0 message");
+	session_note(s, NOTE_WARN, "refused a line of the client: %s", text);
+	buf_init(&b, id.n + 1024);
+	if (rpc_write_error(&b, id, code, span_str(text), SPAN_NONE) == 0)
+		session_send_owned(s, &b);
+	else
+		buf_fini(&b);
+}
+
+/* ---- requests --------------------------------------------------------------------------------- */
+
+static struct request *request_add(struct session *s, const struct rpc_msg *m, struct buf *big, enum req_purpose p)
+{
+	struct request *r = ledger_add(&s->ledger, p, s->now);
+
+	if (!r || ledger_set_line(&s->ledger, r, m, big) != 0) {
+		struct own_error e = { .kind = ERR_QUEUE_FULL, .what = "There was not enough memory for the request", .retry_after_ms = -1 };
+		struct buf b;
+		buf_init(&b, m->id.n + 4096);
+		if (answer_write(&b, m->id, &e) == 0)
+			session_send_owned(s, &b);
+		if (r) {
+			s->parked++;
+			request_drop(s, r);
+		}
+		return NULL;
+	}
+	s->parked++;
+	s->parked_bytes += r->line.len;
+	s->n.requests++;
+	r->timeout_ms = s->c->request_timeout_ms;
+	r->die_at = s->c->max_request_ms ? s->now + s->c->max_request_ms : 0;
+	if (r->die_at)
+		session_due(s, r->die_at);
+	r->barrier = s->out_seq;
+	if (r->is_tool_call) {
+		int64_t ms = r->tool.p ? catalog_tool_timeout(s->catalog, r->tool) : 0;
+		if (ms)
+			r->timeout_ms = ms;
+		r->repeatable = r->tool.p && catalog_repeatable(s->catalog, r->tool);
+	} else {
+		r->repeatable = dialect_repeatable(r->method);
+	}
+	return r;
+}
+
+static void client_initialize(struct session *s, const struct rpc_msg *m, struct buf *big)
+{
+	struct request *r;
+
+	if (s->handshake) {
+		refuse_line(s, m->id, -32600, "initialize is already under way");
+		return;
+	}
+	if (s->client_initialized) {
+		session_note(s, NOTE_INFO, "the client starts a new session");
+		s->client_initialized = s->initialized_sent = false;
+		session_forget(s);
+		outbox_clear(s);
+		subs_free(s);
+		buf_reset(&s->level_params);
+		session_set_session_id(s, SPAN_NONE);
+	}
+	r = request_add(s, m, big, RQ_HANDSHAKE);
+	if (!r)
+		return;
+	buf_reset(&s->init_params);
+	buf_add(&s->init_params, r->params);
+	s->handshake = r;
+	r->repeatable = true;
+	r->hold_until = s->now + s->c->hold_ms;
+	session_due(s, r->hold_until);
+	if (s->state == SESSION_DOWN && s->now < s->down_until) {
+		request_refuse(s, r, ERR_UPSTREAM_UNAVAILABLE, "The server can not be reached", s->down_until - s->now);
+		return;
+	}
+	probe_begin(s);
+}
+
+/* The line is not ready: hold it, or say at once that it is no use. True when it was refused. */
+static bool refuse_while_down(struct session *s, struct request *r)
+{
+	int64_t next = s->state == SESSION_WAIT && s->wait_until > s->now ? s->wait_until - s->now : -1;
+
+	switch (s->state) {
+	case SESSION_DRAIN:
+	case SESSION_END:
+		request_refuse(s, r, ERR_SHUTTING_DOWN, "The bridge is ending", -1);
+		return true;
+	case SESSION_DOWN:
+		if (s->now < s->down_until) {
+			request_refuse(s, r, breaker_refuses(&s->breaker) ? ERR_CIRCUIT_OPEN : ERR_UPSTREAM_UNAVAILABLE,
+				"The server can not be reached and the attempts to reconnect are used up", s->down_until - s->now);
+			return true;
+		}
+		r->hold_until = s->now + s->c->hold_ms;
+		session_due(s, r->hold_until);
+		session_reconnect(s);
+		return false;
+	case SESSION_WAIT:
+	case SESSION_REVIVE:
+		if (breaker_refuses(&s->breaker)) {
+			request_refuse(s, r, ERR_CIRCUIT_OPEN, "The server has been unreachable for a while and is being tried again in the background", next);
+			return true;
+		}
+		/* fall through */
+	case SESSION_AUTH:
+		if (s->parked > s->c->max_queue) {
+			request_refuse(s, r, ERR_QUEUE_FULL, "The server is unreachable and the queue of waiting requests is full", next);
+			return true;
+		}
+		/* fall through */
+	case SESSION_PROBE:
+		r->hold_until = s->now + s->c->hold_ms;
+		session_due(s, r->hold_until);
+		return false;
+	default:
+		return false;
+	}
+}
+
+static void client_request(struct session *s, const struct rpc_msg *m, struct buf *big)
+{
+	struct request *r;
+
+	if (span_is(m->method, "initialize") && !dialect_client_is_modern(m)) {
+		client_initialize(s, m, big);
+		return;
+	}
+	if (span_is(m->method, "ping") && s->state != SESSION_READY) {
+		struct buf b;
+		buf_init(&b, m->id.n + 128);
+		if (rpc_write_result(&b, m->id, SPAN_LIT("{}")) == 0)
+			session_send_owned(s, &b);
+		return;
+	}
+	if (eras_intake(s, m))
+		return;
+	r = request_add(s, m, big, RQ_CLIENT);
+	if (!r)
+		return;
+	if (s->state == SESSION_START) {
+		request_refuse(s, r, ERR_UNSUPPORTED, "The client must send initialize before anything else", -1);
+		return;
+	}
+	refuse_while_down(s, r);
+}
+
+/* ---- notifications and answers -------------------------------------------------------------------- */
+
+static void client_cancelled(struct session *s, const struct rpc_msg *m)
+{
+	struct span id = json_get(m->params, "requestId");
+	struct request *r = id.p ? ledger_by_client_id(&s->ledger, id) : NULL;
+	struct span reason = json_get(m->params, "reason");
+	struct buf text;
+
+	if (!r || r->cancelled || r->purpose == RQ_HANDSHAKE)
+		return; /* answered meanwhile: nothing to stop */
+	if (r->state == REQ_PARKED || dialect_cancel_by_close(s->era)) {
+		request_drop(s, r);
+		return;
+	}
+	r->cancelled = true;
+	if (s->state != SESSION_READY)
+		return;
+	buf_init(&text, 4096);
+	if (json_type(reason) == '"' && json_string(reason, &text) == 0 && buf_append(&text, "", 1) == 0)
+		outbox_cancelled(s, r->uid, buf_data(&text));
+	else
+		outbox_cancelled(s, r->uid, NULL);
+	buf_fini(&text);
+}
+
+static void client_notification(struct session *s, const struct rpc_msg *m, struct buf *big)
+{
+	if (s->state == SESSION_DRAIN || s->state == SESSION_END)
+		return;
+	if (span_is(m->method, "notifications/cancelled")) {
+		client_cancelled(s, m);
+		return;
+	}
+	if (eras_intake(s, m))
+		return;
+	if (!s->client_initialized && !s->handshake && s->state == SESSION_START) {
+		session_note(s, NOTE_DEBUG, "dropped a notification that came before initialize");
+		return;
+	}
+	s->n.notifications_out++;
+	if (span_is(m->method, "notifications/initialized"))
+		s->initialized_sent = true;
+	outbox_add(s, m->text, big, false);
+}
+
+static void client_answer(struct session *s, const struct rpc_msg *m, struct buf *big)
+{
+	uint64_t epoch;
+
+	if (eras_intake(s, m))
+		return;
+	if (!srvreq_take(s, m->id, &epoch)) {
+		session_note(s, NOTE_INFO, "dropped an answer to a request that the server did not make");
+		return;
+	}
+	if (epoch != s->epoch) {
+		session_note(s, NOTE_INFO, "dropped an answer to a request of a session that is gone");
+		return;
+	}
+	outbox_add(s, m->text, big, true);
+}
+
+static void client_batch(struct session *s, const struct rpc_msg *m)
+{
+	struct json_iter it;
+	struct span v;
+	char version[16] = "";
+
+	/* The revision that has batches, as negotiated or as just asked for. */
+	if (!dialect_has_batches(s->version) &&
+	    !(version_read(json_get(buf_span(&s->init_params), "protocolVersion"), version) && dialect_has_batches(version))) {
+		refuse_line(s, SPAN_NONE, -32600, "batches are not part of this protocol version");
+		return;
+	}
+	json_iter(&it, m->text);
+	while (json_next(&it, NULL, &v)) {
+		if (json_type(v) == '[')
+			refuse_line(s, SPAN_NONE, -32600, "a batch inside a batch");
+		else
+			intake_line(s, v, NULL);
+	}
+}
+
+void intake_line(struct session *s, struct span line, struct buf *big)
+{
+	struct rpc_msg m;
+
+	rpc_parse(line.p, line.n, &m);
+	if (m.has_newline) {
+		refuse_line(s, m.id, -32700, "a raw line break inside the message");
+		return;
+	}
+	s->client_seen = true;
+	switch (m.kind) {
+	case RPC_REQUEST:
+		client_request(s, &m, big);
+		break;
+	case RPC_NOTIFICATION:
+		client_notification(s, &m, big);
+		break;
+	case RPC_RESULT:
+	case RPC_ERROR:
+		client_answer(s, &m, big);
+		break;
+	case RPC_BATCH:
+		client_batch(s, &m);
+		break;
+	case RPC_NOT_JSON:
+		refuse_line(s, SPAN_NONE, -32700, m.why);
+		break;
+	case RPC_INVALID:
+		refuse_line(s, m.id, -32600, m.why);
+		break;
+	}
+}

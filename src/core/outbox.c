@@ -1,0 +1,296 @@
+/* The client's notifications and answers on their way up: one after another,
+ * in order, never waiting for a request's slot. An answer to a server request
+ * is sent again on any doubt (its id makes that harmless), a notification only
+ * when it was not processed. Requests that came after a notification wait for
+ * it, but not for ever. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/session_i.h"
+
+#define OUT_TIMEOUT_MS 10000  /* of one POST */
+#define OUT_PATIENCE_MS 5000  /* how long requests wait for the notifications before them */
+#define OUT_MAX_LEN 4096
+#define SRVREQ_MAX 4096
+#define LINE_BYTES ((size_t)1 << 40)
+
+static void outmsg_free(struct session *s, struct outmsg *m)
+{
+	if (m->xfer)
+		xfer_cancel(s, m->xfer);
+	buf_fini(&m->line);
+	free(m);
+}
+
+/* Takes the head off: it is done, one way or the other. */
+static void outbox_pop(struct session *s)
+{
+	struct outmsg *m = s->outbox;
+
+	s->outbox = m->next;
+	if (!s->outbox)
+		s->outbox_tail = &s->outbox;
+	s->outbox_len--;
+	if (m->seq > s->out_done)
+		s->out_done = m->seq;
+	outmsg_free(s, m);
+}
+
+void outbox_clear(struct session *s)
+{
+	while (s->outbox)
+		outbox_pop(s);
+	s->out_done = s->out_seq;
+}
+
+void outbox_release_xfer(struct session *s)
+{
+	if (s->outbox && s->outbox->xfer) {
+		xfer_cancel(s, s->outbox->xfer);
+		s->outbox->xfer = 0;
+	}
+}
+
+/* What belonged to the old session makes no sense to the new one. */
+void outbox_new_session(struct session *s)
+{
+	struct outmsg **at = &s->outbox, *m;
+
+	while ((m = *at)) {
+		if (!m->is_initialized && !m->is_cancel && !(m->epoch && m->epoch != s->epoch)) {
+			at = &m->next;
+			continue;
+		}
+		if (m->is_answer)
+			session_note(s, NOTE_INFO, "dropped an answer to a request of a session that is gone");
+		*at = m->next;
+		s->outbox_len--;
+		if (m->seq > s->out_done)
+			s->out_done = m->seq;
+		outmsg_free(s, m);
+	}
+	s->outbox_tail = at;
+}
+
+static struct outmsg *outmsg_new(struct session *s)
+{
+	struct outmsg *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return NULL;
+	buf_init(&m->line, LINE_BYTES);
+	m->queued = s->now;
+	*s->outbox_tail = m;
+	s->outbox_tail = &m->next;
+	s->outbox_len++;
+	m->seq = s->out_done; /* holds nothing up unless it is said to */
+	return m;
+}
+
+void outbox_add(struct session *s, struct span line, struct buf *big, bool is_answer)
+{
+	struct outmsg *m = s->outbox_len < OUT_MAX_LEN ? outmsg_new(s) : NULL;
+
+	if (!m) {
+		session_note(s, NOTE_WARN, "dropped a notification of the client: too many are waiting");
+		return;
+	}
+	if (big && big->mem && span_eq(buf_span(big), line))
+		buf_move(&m->line, big);
+	else if (buf_add(&m->line, line) != 0)
+		session_note(s, NOTE_WARN, "out of memory for a notification of the client");
+	m->is_answer = is_answer;
+	if (is_answer) {
+		m->epoch = s->epoch;
+	} else {
+		struct rpc_msg rm;
+		rpc_parse(buf_data(&m->line), m->line.len, &rm);
+		m->is_initialized = span_is(rm.method, "notifications/initialized");
+		if (!span_is(rm.method, "notifications/progress"))
+			m->seq = ++s->out_seq;
+	}
+}
+
+void outbox_cancelled(struct session *s, struct span id, const char *reason)
+{
+	struct outmsg *m = s->outbox_len < OUT_MAX_LEN ? outmsg_new(s) : NULL;
+	int bad;
+
+	if (!m)
+		return;
+	m->is_cancel = true;
+	bad = buf_puts(&m->line, "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{\"requestId\":") | buf_add(&m->line, id);
+	if (reason)
+		bad |= buf_puts(&m->line, ",\"reason\":") | json_quote(&m->line, span_str(reason));
+	bad |= buf_puts(&m->line, "}}");
+	if (bad)
+		buf_reset(&m->line);
+}
+
+void outbox_pump(struct session *s)
+{
+	struct outmsg *m;
+	struct xfer *x;
+	bool open = s->state == SESSION_READY || (s->state == SESSION_DRAIN && !s->signalled);
+
+	if ((m = s->outbox) && m->seq > s->out_done && s->now >= m->queued + OUT_PATIENCE_MS)
+		s->out_done = m->seq; /* it has held up the others long enough */
+	while ((m = s->outbox) && open && !m->xfer && (!m->not_before || s->now >= m->not_before)) {
+		if (!m->line.len || s->era == ERA_MODERN) { /* modern servers take no notifications of ours */
+			outbox_pop(s);
+			continue;
+		}
+		x = xfer_start(s, XF_OUT, HTTP_POST, HEADERS_SESSION, buf_span(&m->line), OUT_TIMEOUT_MS);
+		if (!x)
+			return;
+		if (s->era == ERA_SSE)
+			buf_add(&x->url, buf_span(&s->endpoint));
+		xfer_ready(s, x);
+		x->om = m;
+		m->xfer = x->token;
+		m->attempts++;
+	}
+}
+
+static void initialized_done(struct session *s, bool ok)
+{
+	if (ok && dialect_has_stream(s->era) && s->stream.state == STREAM_OFF)
+		stream_open(s);
+}
+
+static void try_again(struct session *s, struct outmsg *m, int64_t floor_ms, const char *what)
+{
+	struct backoff b;
+
+	if (m->attempts > 8 || (s->c->max_retries >= 0 && m->attempts > (unsigned)s->c->max_retries)) {
+		session_note(s, NOTE_WARN, "dropped %s of the client after %u attempts: %s", m->is_answer ? "an answer" : "a notification", m->attempts, what);
+		outbox_pop(s);
+		return;
+	}
+	backoff_init(&b, s->c);
+	b.attempt = m->attempts - 1;
+	if (floor_ms >= 0)
+		backoff_floor(&b, floor_ms, s->now);
+	m->not_before = backoff_next(&b, &s->rng, s->now);
+}
+
+void outbox_on_done(struct session *s, struct outmsg *m, struct xfer *x, enum verdict v, bool processed, const char *what)
+{
+	bool again = m->is_answer || m->is_initialized;
+
+	m->xfer = 0;
+	if (m != s->outbox)
+		return;
+	switch (v) {
+	case VERDICT_ACCEPTED:
+	case VERDICT_ANSWER:
+	case VERDICT_BAD:
+		if (x->status < 300) {
+			bool init = m->is_initialized;
+			session_succeeded(s);
+			outbox_pop(s);
+			if (init)
+				initialized_done(s, true);
+			return;
+		}
+		break;
+	case VERDICT_GONE:
+		if (x->epoch == s->epoch && s->state == SESSION_READY) {
+			s->force_init = true;
+			s->n.session_losses++;
+			session_line_down(s, "the server lost the session", -1, 0);
+			return;
+		}
+		return;
+	case VERDICT_AUTH:
+		if (x->challenge == CHALLENGE_AGAIN && m->attempts < 4)
+			return;
+		if (x->challenge == CHALLENGE_PARK) {
+			if (s->state != SESSION_AUTH) {
+				s->auth_from = s->state;
+				session_enter(s, SESSION_AUTH, "the server wants a sign-in");
+			}
+			return;
+		}
+		break;
+	case VERDICT_LATER:
+		try_again(s, m, x->retry_after_ms, what);
+		return;
+	case VERDICT_UNKNOWN:
+		if (again || !processed) {
+			try_again(s, m, -1, what);
+			return;
+		}
+		break;
+	default:
+		break;
+	}
+	session_note(s, m->is_cancel ? NOTE_DEBUG : NOTE_INFO, "a %s was not taken by the server: %s%s", m->is_answer ? "client's answer" : "notification",
+		what, x->status ? "" : " (no response)");
+	bool init = m->is_initialized;
+	outbox_pop(s);
+	if (init)
+		initialized_done(s, true);
+}
+
+/* A notification that takes too long no longer holds up what came after it. */
+int64_t outbox_deadline(const struct session *s)
+{
+	const struct outmsg *m = s->outbox;
+
+	if (!m)
+		return 0;
+	if (m->not_before > s->now)
+		return m->not_before;
+	return s->parked && m->seq > s->out_done && s->state == SESSION_READY ? m->queued + OUT_PATIENCE_MS : 0;
+}
+
+/* ---- requests of the server ------------------------------------------------------------------- */
+
+bool srvreq_add(struct session *s, struct span id)
+{
+	struct srvreq *q;
+
+	for (q = s->srvreqs; q; q = q->next)
+		if (q->epoch == s->epoch && ledger_same_id(&s->ledger, buf_span(&q->id), id))
+			return false;
+	if (s->nsrvreqs >= SRVREQ_MAX || !(q = calloc(1, sizeof(*q))))
+		return true; /* passed on; its answer will be dropped */
+	buf_init(&q->id, LINE_BYTES);
+	if (buf_add(&q->id, id) != 0) {
+		free(q);
+		return true;
+	}
+	q->epoch = s->epoch;
+	q->next = s->srvreqs;
+	s->srvreqs = q;
+	s->nsrvreqs++;
+	return true;
+}
+
+bool srvreq_take(struct session *s, struct span id, uint64_t *epoch)
+{
+	for (struct srvreq **at = &s->srvreqs, *q; (q = *at); at = &q->next) {
+		if (!ledger_same_id(&s->ledger, buf_span(&q->id), id))
+			continue;
+		*at = q->next;
+		*epoch = q->epoch;
+		buf_fini(&q->id);
+		free(q);
+		s->nsrvreqs--;
+		return true;
+	}
+	return false;
+}
+
+void srvreq_free(struct session *s)
+{
+	while (s->srvreqs) {
+		struct srvreq *q = s->srvreqs;
+		s->srvreqs = q->next;
+		buf_fini(&q->id);
+		free(q);
+	}
+	s->nsrvreqs = 0;
+}

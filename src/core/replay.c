@@ -1,0 +1,601 @@
+/* Handshakes: the client's first one, finding the transport (PROBE), and the
+ * ones it never sees, when a session is found alive or made again and told all
+ * it must know (REVIVE). Then what the new session offers is compared with
+ * what the client was told. The keepalive lives here too: it asks the same
+ * question in good times. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/session_i.h"
+
+#define KEEPALIVE_MAX_MS 300000
+#define KEEPALIVE_FLOOR_MS 10000
+#define KEEPALIVE_ANSWER_MS 10000
+#define CUT_WORTH_LEARNING_MS 15000
+#define RELIST_MAX_PAGES 1000
+#define MISFITS_BEFORE_PROBE 3
+#define SUBS_MAX 10000
+
+static const char initialized_line[] = "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}";
+
+/* ---- PROBE: the first handshake ------------------------------------------------------------------ */
+
+static void probe_try(struct session *s, enum era era)
+{
+	s->trying = era;
+	session_set_session_id(s, SPAN_NONE);
+	buf_reset(&s->endpoint);
+	if (era == ERA_SSE) {
+		s->tried_sse = true;
+		stream_open(s);
+		return;
+	}
+	if (era == ERA_MODERN) {
+		struct request *r;
+		s->tried_modern = true;
+		request_new_own(s, &r, RQ_DISCOVER, "server/discover", SPAN_NONE);
+		if (r)
+			request_post(s, r);
+		else
+			probe_next(s, "out of memory");
+		return;
+	}
+	s->tried_http = true;
+	request_post(s, s->handshake);
+}
+
+void probe_begin(struct session *s)
+{
+	if (!s->handshake) {
+		session_enter(s, SESSION_START, "no handshake to make");
+		return;
+	}
+	session_enter(s, SESSION_PROBE, "looking for the server's transport");
+	s->tried_http = s->tried_sse = s->tried_modern = false;
+	buf_reset(&s->init_error);
+	stream_close(s);
+	if (s->era != ERA_NONE)
+		probe_try(s, s->era);
+	else if (s->c->transport == TRANSPORT_SSE || s->c->transport == TRANSPORT_SSE_FIRST)
+		probe_try(s, ERA_SSE);
+	else
+		probe_try(s, ERA_HTTP);
+}
+
+/* No transport is left: the server's own refusal if there was one, else later. */
+static void probe_exhausted(struct session *s, const char *why)
+{
+	struct request *r = s->handshake;
+	struct buf b;
+
+	if (!s->init_error.len || !r) {
+		s->era = ERA_NONE;
+		session_line_down(s, why, -1, -1);
+		return;
+	}
+	buf_init(&b, s->init_error.len + r->id.n + 64);
+	if (buf_puts(&b, "{\"jsonrpc\":\"2.0\",\"id\":") || buf_add(&b, r->id) || buf_puts(&b, ",\"error\":") ||
+	    buf_add(&b, buf_span(&s->init_error)) || buf_puts(&b, "}"))
+		buf_fini(&b);
+	else
+		session_send_owned(s, &b);
+	s->n.answers++;
+	request_drop(s, r);
+	session_enter(s, SESSION_START, "the server refused initialize");
+}
+
+void probe_next(struct session *s, const char *why)
+{
+	enum transport_choice t = s->c->transport;
+	bool sse = (t == TRANSPORT_AUTO || t == TRANSPORT_SSE_FIRST || t == TRANSPORT_SSE) && !s->tried_sse;
+	bool http = (t == TRANSPORT_AUTO || t == TRANSPORT_SSE_FIRST || t == TRANSPORT_HTTP) && !s->tried_http;
+	char kept[160];
+
+	snprintf(kept, sizeof(kept), "%s", why);
+	session_note(s, NOTE_DEBUG, "not this transport: %s", kept);
+	stream_close(s);
+	if (s->handshake)
+		request_park(s, s->handshake, 0);
+	if (http)
+		probe_try(s, ERA_HTTP);
+	else if (!s->tried_modern && t != TRANSPORT_SSE && s->init_error.len)
+		probe_try(s, ERA_MODERN);
+	else if (sse)
+		probe_try(s, ERA_SSE);
+	else
+		probe_exhausted(s, kept);
+}
+
+/* What a result of initialize tells of the new session. */
+static void session_made(struct session *s, struct span result)
+{
+	s->era = s->trying;
+	s->epoch++;
+	s->n.handshakes++;
+	if (!version_read(json_get(result, "protocolVersion"), s->version))
+		s->version[0] = '\0';
+	session_rebuild_headers(s);
+	s->stream.state = s->era == ERA_SSE ? s->stream.state : STREAM_OFF;
+	if (s->era == ERA_HTTP) {
+		buf_reset(&s->stream.last_id);
+		s->stream.nseen = 0;
+		s->stream.retry_ms = -1;
+	}
+	session_succeeded(s);
+}
+
+void handshake_done(struct session *s, struct request *r, const struct rpc_msg *m)
+{
+	if (m->kind == RPC_ERROR) {
+		if (s->note_level >= NOTE_WARN)
+			session_note(s, NOTE_WARN, "the server refused initialize");
+		r->cancelled = true; /* answered here */
+		struct json_edit e = { m->id, r->id };
+		struct buf b;
+		buf_init(&b, m->text.n + r->id.n + 16);
+		if (json_splice(&b, m->text, &e, 1) == 0)
+			session_send_owned(s, &b);
+		s->n.answers++;
+		s->n.errors_upstream++;
+		request_drop(s, r);
+		stream_close(s);
+		session_enter(s, SESSION_START, "the server refused initialize");
+		return;
+	}
+	session_made(s, m->result);
+	buf_reset(&s->init_result);
+	buf_add(&s->init_result, m->result);
+	s->client_initialized = true;
+	request_deliver_result(s, r, m->result);
+	request_drop(s, r);
+	session_note(s, NOTE_INFO, "connected (%s, protocol %s)", era_name(s->era), s->version[0] ? s->version : "unknown");
+	session_ready(s);
+}
+
+/* ---- REVIVE -------------------------------------------------------------------------------------------- */
+
+enum replay_step { STEP_PROBE, STEP_STREAM, STEP_INIT, STEP_INITIALIZED, STEP_LEVEL, STEP_SUBS };
+
+static void post_step(struct session *s, enum req_purpose p, const char *method, struct span params)
+{
+	request_new_own(s, &s->step_rq, p, method, params);
+	if (s->step_rq)
+		request_post(s, s->step_rq);
+	else
+		session_line_down(s, "out of memory", -1, -1);
+}
+
+static void step_init(struct session *s)
+{
+	s->step = STEP_INIT;
+	if (s->trying == ERA_HTTP)
+		session_set_session_id(s, SPAN_NONE);
+	post_step(s, RQ_INIT, "initialize", buf_span(&s->init_params));
+}
+
+static void replay_done(struct session *s)
+{
+	bool made = s->step != STEP_PROBE;
+
+	s->step_rq = NULL;
+	session_ready(s);
+	if (s->state != SESSION_READY)
+		return;
+	if (s->initialized_sent && dialect_has_stream(s->era) && s->stream.state == STREAM_OFF)
+		stream_open(s);
+	if (made)
+		replay_after(s);
+}
+
+static void step_subs(struct session *s)
+{
+	s->step = STEP_SUBS;
+	s->step_sub = s->step_sub ? s->step_sub->next : s->subs;
+	if (!s->step_sub) {
+		replay_done(s);
+		return;
+	}
+	post_step(s, RQ_SUBSCRIBE, "resources/subscribe", buf_span(&s->step_sub->params));
+}
+
+static void step_level(struct session *s)
+{
+	s->step = STEP_LEVEL;
+	s->step_sub = NULL;
+	if (s->level_params.len)
+		post_step(s, RQ_LEVEL, "logging/setLevel", buf_span(&s->level_params));
+	else
+		step_subs(s);
+}
+
+static void step_initialized(struct session *s)
+{
+	struct xfer *x;
+
+	s->step = STEP_INITIALIZED;
+	if (!s->initialized_sent) { /* the client has not got that far itself */
+		replay_done(s);
+		return;
+	}
+	x = xfer_start(s, XF_STEP, HTTP_POST, HEADERS_SESSION, span_make(initialized_line, sizeof(initialized_line) - 1), KEEPALIVE_ANSWER_MS);
+	if (!x) {
+		session_line_down(s, "out of memory", -1, -1);
+		return;
+	}
+	if (s->era == ERA_SSE)
+		buf_add(&x->url, buf_span(&s->endpoint));
+	xfer_ready(s, x);
+}
+
+void replay_on_initialized_sent(struct session *s, bool ok)
+{
+	if (s->state != SESSION_REVIVE || s->step != STEP_INITIALIZED)
+		return;
+	if (ok) {
+		step_level(s);
+		return;
+	}
+	s->force_init = true;
+	session_line_down(s, "the server did not take the new session", -1, -1);
+}
+
+void replay_begin(struct session *s)
+{
+	bool other = s->revived_misfits >= MISFITS_BEFORE_PROBE &&
+		(s->c->transport == TRANSPORT_AUTO || s->c->transport == TRANSPORT_SSE_FIRST);
+
+	session_enter(s, SESSION_REVIVE, "restoring the session");
+	s->step_rq = NULL;
+	s->trying = s->era;
+	if (other && s->revived_misfits % 2)
+		s->trying = s->era == ERA_SSE ? ERA_HTTP : ERA_SSE;
+	if (s->trying == ERA_SSE) {
+		s->step = STEP_STREAM;
+		buf_reset(&s->endpoint);
+		stream_close(s);
+		stream_open(s);
+	} else if (s->trying == ERA_MODERN) {
+		s->step = STEP_PROBE;
+		post_step(s, RQ_PROBE, "server/discover", SPAN_NONE);
+	} else if (s->force_init) {
+		step_init(s);
+	} else {
+		s->step = STEP_PROBE;
+		post_step(s, RQ_PROBE, "ping", SPAN_NONE);
+	}
+}
+
+void replay_on_endpoint(struct session *s)
+{
+	if (s->state == SESSION_PROBE && s->handshake)
+		request_post(s, s->handshake);
+	else if (s->state == SESSION_REVIVE)
+		step_init(s);
+}
+
+static void revived_init(struct session *s, const struct rpc_msg *m)
+{
+	char before[16];
+
+	if (m->kind == RPC_ERROR) {
+		session_line_down(s, "the server refused to start the session again", -1, -1);
+		return;
+	}
+	memcpy(before, s->version, sizeof(before));
+	session_made(s, m->result);
+	outbox_new_session(s);
+	s->force_init = false;
+	s->revived_misfits = 0;
+	if (before[0] && strcmp(before, s->version) != 0) {
+		session_note(s, NOTE_WARN, "the server now speaks protocol %s; the client was told %s", s->version[0] ? s->version : "unknown", before);
+		s->version_changed = true;
+	}
+	if (!span_eq(json_get(m->result, "capabilities"), json_get(buf_span(&s->init_result), "capabilities")))
+		session_note(s, NOTE_INFO, "the server's capabilities have changed");
+	step_initialized(s);
+}
+
+void replay_on_answer(struct session *s, struct request *r, const struct rpc_msg *m)
+{
+	enum req_purpose p = r->purpose;
+
+	if (p == RQ_RELIST) {
+		replay_on_relist(s, r, m);
+		return;
+	}
+	if (p == RQ_DISCOVER || p == RQ_LISTEN) {
+		eras_answer(s, r, m, NULL);
+		return;
+	}
+	if (m->kind == RPC_ERROR && (p == RQ_LEVEL || p == RQ_SUBSCRIBE))
+		session_note(s, NOTE_WARN, "the new session refused %.*s", (int)r->method.n, r->method.p);
+	bool step = s->step_rq == r;
+	request_drop(s, r);
+	if (p == RQ_PING) {
+		keepalive_on_answer(s);
+		return;
+	}
+	if (!step || s->state != SESSION_REVIVE)
+		return;
+	switch (p) {
+	case RQ_PROBE:
+		session_succeeded(s);
+		replay_done(s);
+		break;
+	case RQ_INIT:
+		revived_init(s, m);
+		break;
+	case RQ_LEVEL:
+		step_subs(s);
+		break;
+	case RQ_SUBSCRIBE:
+		step_subs(s);
+		break;
+	default:
+		break;
+	}
+}
+
+void replay_on_gone(struct session *s, struct request *r)
+{
+	enum req_purpose p = r->purpose;
+
+	request_drop(s, r);
+	s->force_init = true;
+	if (s->state == SESSION_REVIVE && p == RQ_PROBE && !s->gone_once) {
+		s->gone_once = true;
+		s->n.session_losses++;
+		session_note(s, NOTE_INFO, "the server lost the session; starting another");
+		step_init(s);
+	} else if (s->state == SESSION_REVIVE) {
+		session_line_down(s, "the new session was lost at once", -1, -1);
+	}
+}
+
+void replay_on_failure(struct session *s, struct request *r, const struct failure *f, bool wrong_transport)
+{
+	enum req_purpose p = r->purpose;
+	struct failure kept = *f;
+	char what[160];
+	bool step = s->step_rq == r;
+
+	snprintf(what, sizeof(what), "%s", f->what);
+	kept.what = what;
+	if (p == RQ_LISTEN || p == RQ_DISCOVER) {
+		eras_failed(s, r, &kept);
+		return;
+	}
+	request_drop(s, r);
+	switch (p) {
+	case RQ_PING:
+		if (s->state == SESSION_READY && kept.kind != ERR_AUTH_REQUIRED && kept.kind != ERR_BAD_UPSTREAM) {
+			s->ping = NULL;
+			keepalive_on_failure(s, &kept);
+		}
+		break;
+	case RQ_LEVEL:
+	case RQ_SUBSCRIBE:
+		if (!step || s->state != SESSION_REVIVE)
+			break;
+		if (kept.kind == ERR_BAD_UPSTREAM || kept.kind == ERR_AUTH_REQUIRED) {
+			session_note(s, NOTE_WARN, "the new session refused a replayed step: %s", what);
+			step_subs(s);
+		} else {
+			session_line_down(s, what, kept.retry_after_ms, -1);
+		}
+		break;
+	case RQ_PROBE:
+		if (step && s->state == SESSION_REVIVE && kept.kind == ERR_BAD_UPSTREAM && !kept.may_have_run) {
+			replay_done(s); /* an odd refusal of ping: the line is there */
+			break;
+		}
+		/* fall through */
+	case RQ_INIT:
+		if (!step || s->state != SESSION_REVIVE)
+			break;
+		s->revived_misfits = wrong_transport ? s->revived_misfits + 1 : 0;
+		session_line_down(s, what, kept.retry_after_ms, -1);
+		break;
+	default:
+		break;
+	}
+}
+
+/* ---- what has changed ---------------------------------------------------------------------------------------- */
+
+static void tell_list_changed(struct session *s, enum catalog_list l)
+{
+	struct buf b;
+
+	buf_init(&b, 256);
+	catalog_on_list_changed(s->catalog, l);
+	if (buf_printf(&b, "{\"jsonrpc\":\"2.0\",\"method\":\"%s\"}", catalog_list_changed(l)) == 0)
+		session_send_owned(s, &b);
+}
+
+static void tell_updates(struct session *s)
+{
+	for (struct subscription *u = s->subs; u; u = u->next) {
+		struct span uri = json_get(buf_span(&u->params), "uri");
+		struct buf b;
+		buf_init(&b, uri.n + 256);
+		if (uri.p && (buf_puts(&b, "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/resources/updated\",\"params\":{\"uri\":") ||
+		    buf_add(&b, uri) || buf_puts(&b, "}}")) == 0)
+			session_send_owned(s, &b);
+		else
+			buf_fini(&b);
+	}
+}
+
+static void relist_next(struct session *s)
+{
+	struct request *r;
+
+	for (int l = 0; l < LIST_COUNT; l++) {
+		if (!s->relist_pending[l])
+			continue;
+		s->relist_pending[l] = false;
+		s->relist_kind = l;
+		s->relist_pages = 0;
+		catalog_digest_begin(s->catalog, &s->relist_digest);
+		request_new_own(s, &r, RQ_RELIST, catalog_list_method((enum catalog_list)l), SPAN_NONE);
+		if (r)
+			request_post(s, r);
+		return;
+	}
+	s->relist_kind = -1;
+}
+
+void replay_after(struct session *s)
+{
+	bool any = false;
+
+	for (int l = 0; l < LIST_COUNT; l++)
+		any |= s->relist_pending[l] = catalog_has(s->catalog, (enum catalog_list)l);
+	tell_updates(s);
+	if (any && s->relist_kind < 0)
+		relist_next(s);
+}
+
+void replay_on_relist(struct session *s, struct request *r, const struct rpc_msg *m)
+{
+	enum catalog_list l = (enum catalog_list)s->relist_kind;
+	struct span cursor = m->kind == RPC_RESULT ? json_get(m->result, "nextCursor") : SPAN_NONE;
+	struct buf params;
+
+	if (s->relist_kind < 0 || m->kind == RPC_ERROR) {
+		request_drop(s, r);
+		relist_next(s);
+		return;
+	}
+	catalog_digest_page(s->catalog, &s->relist_digest, l, m->result);
+	if (json_type(cursor) == '"' && ++s->relist_pages < RELIST_MAX_PAGES) {
+		struct request *q;
+		buf_init(&params, cursor.n + 32);
+		if (buf_puts(&params, "{\"cursor\":") == 0 && buf_add(&params, cursor) == 0 && buf_puts(&params, "}") == 0) {
+			request_drop(s, r);
+			request_new_own(s, &q, RQ_RELIST, catalog_list_method(l), buf_span(&params));
+			buf_fini(&params);
+			if (q)
+				request_post(s, q);
+			return;
+		}
+		buf_fini(&params);
+	}
+	request_drop(s, r);
+	if (!catalog_digest_equal(s->relist_digest, catalog_digest(s->catalog, l))) {
+		session_note(s, NOTE_INFO, "%s of the new session differs", catalog_list_method(l));
+		tell_list_changed(s, l);
+		if (l == LIST_RESOURCES)
+			s->relist_pending[LIST_TEMPLATES] = false;
+	}
+	relist_next(s);
+}
+
+/* ---- subscriptions ------------------------------------------------------------------------------------------------ */
+
+void subs_set(struct session *s, struct span params, bool on)
+{
+	struct span uri = json_get(params, "uri");
+	struct subscription **at = &s->subs, *u;
+
+	if (json_type(uri) != '"')
+		return;
+	while ((u = *at) && !span_eq(json_get(buf_span(&u->params), "uri"), uri))
+		at = &u->next;
+	if (on && !u) {
+		if (s->nsubs >= SUBS_MAX || !(u = calloc(1, sizeof(*u))))
+			return;
+		buf_init(&u->params, params.n + 1);
+		if (buf_add(&u->params, params) != 0) {
+			free(u);
+			return;
+		}
+		*at = u;
+		s->nsubs++;
+	} else if (!on && u) {
+		*at = u->next;
+		s->nsubs--;
+		buf_fini(&u->params);
+		free(u);
+	}
+}
+
+void subs_free(struct session *s)
+{
+	while (s->subs) {
+		struct subscription *u = s->subs;
+		s->subs = u->next;
+		buf_fini(&u->params);
+		free(u);
+	}
+	s->nsubs = 0;
+	s->step_sub = NULL;
+}
+
+/* ---- keepalive --------------------------------------------------------------------------------------------------------- */
+
+static bool worth_keeping(const struct session *s)
+{
+	return s->state == SESSION_READY && s->c->keepalive_ms > 0 && s->era != ERA_MODERN && !s->ping &&
+	       (s->stream.state == STREAM_LIVE || s->in_flight > 0);
+}
+
+int64_t keepalive_deadline(const struct session *s)
+{
+	return worth_keeping(s) ? s->last_rx + s->keepalive_now : 0;
+}
+
+void keepalive_on_time(struct session *s)
+{
+	if (!worth_keeping(s) || s->now < s->last_rx + s->keepalive_now)
+		return;
+	session_ping(s);
+}
+
+void session_ping(struct session *s)
+{
+	if (s->ping || s->era == ERA_MODERN)
+		return;
+	request_new_own(s, &s->ping, RQ_PING, "ping", SPAN_NONE);
+	if (!s->ping)
+		return;
+	if (s->ping->timeout_ms > KEEPALIVE_ANSWER_MS)
+		s->ping->timeout_ms = KEEPALIVE_ANSWER_MS;
+	request_post(s, s->ping);
+}
+
+void keepalive_on_answer(struct session *s)
+{
+	session_succeeded(s);
+	if (!s->idle_learned && s->keepalive_now < KEEPALIVE_MAX_MS)
+		s->keepalive_now = s->keepalive_now * 2 < KEEPALIVE_MAX_MS ? s->keepalive_now * 2 : KEEPALIVE_MAX_MS;
+	session_probed(s, true);
+}
+
+void keepalive_on_failure(struct session *s, const struct failure *f)
+{
+	char text[192];
+
+	snprintf(text, sizeof(text), "no answer to a ping: %s", f->what);
+	session_probed(s, false);
+	if (s->state == SESSION_READY)
+		session_line_down(s, text, f->retry_after_ms, 0);
+}
+
+/* An idle connection was cut after quiet_ms: from now on it is not left that quiet. */
+void keepalive_on_cut(struct session *s, int64_t quiet_ms)
+{
+	int64_t half = quiet_ms / 2;
+
+	if (quiet_ms < CUT_WORTH_LEARNING_MS || s->c->keepalive_ms == 0)
+		return;
+	if (half < KEEPALIVE_FLOOR_MS)
+		half = KEEPALIVE_FLOOR_MS;
+	if (half >= s->keepalive_now)
+		return;
+	s->idle_learned = quiet_ms;
+	s->keepalive_now = half;
+	session_note(s, NOTE_INFO, "the line is cut after %lld s of quiet; pinging every %lld s", (long long)(quiet_ms / 1000), (long long)(half / 1000));
+}

@@ -1,0 +1,316 @@
+/* The inside of the session, shared by the files that make it up:
+ *   session.c   state, timers, actions        intake.c   what the client says
+ *   exchange.c  what HTTP says, the ledger rule   stream.c   the standing stream
+ *   replay.c    saying again to a new session    outbox.c   notifications and answers upstream
+ * Nothing outside src/core/ includes this. */
+#ifndef CORE_SESSION_I_H
+#define CORE_SESSION_I_H
+
+#include "core/answer.h"
+#include "core/catalog.h"
+#include "core/dialect.h"
+#include "core/request.h"
+#include "core/retry.h"
+#include "core/session.h"
+#include "core/verdict.h"
+#include "wire/jsonrpc.h"
+#include "wire/sse.h"
+
+/* log levels, by the numbers of base/log.h, which the core does not include */
+enum { NOTE_ERROR = 1, NOTE_WARN, NOTE_INFO, NOTE_DEBUG, NOTE_TRACE };
+
+enum xfer_kind {
+	XF_REQUEST,   /* POST of a ledger request */
+	XF_OUT,       /* POST of a notification or an answer */
+	XF_STREAM,    /* standing GET: the whole session on 2024-11-05 */
+	XF_RESUME,    /* GET with Last-Event-ID for a ledger request */
+	XF_STEP,      /* POST of notifications/initialized of ours */
+	XF_DELETE,
+};
+
+struct xfer {
+	uint64_t token;
+	enum xfer_kind kind;
+	struct request *rq;         /* XF_REQUEST, XF_RESUME */
+	struct outmsg *om;          /* XF_OUT */
+	int status;                 /* 0 before the head */
+	bool sse, json, answered, garbage, too_large;
+	bool had_session;
+	int64_t retry_after_ms;     /* -1: none */
+	bool insufficient_scope;
+	struct sse parser;
+	struct buf body;            /* the beginning of a body that is no stream, for the verdict */
+	struct buf location;
+	struct buf url, lines;
+	unsigned redirects;
+	uint64_t epoch;
+	int64_t rx_at;              /* last byte */
+	int64_t started, linger_until; /* linger: its answer came, the stream did not end yet */
+	enum challenge challenge;
+	struct buf challenge_text;
+	struct xfer *next;          /* free list */
+};
+
+/* A notification or an answer on its way up; sent one after another. */
+struct outmsg {
+	uint64_t seq;
+	struct buf line;
+	bool is_answer;             /* sent again on any doubt */
+	bool is_initialized;
+	bool is_cancel;             /* not waited for, never sent again */
+	bool no_barrier;
+	uint64_t epoch;             /* session it belongs to, 0: any */
+	unsigned attempts;
+	int64_t not_before, queued;
+	uint64_t xfer;
+	struct outmsg *next;
+};
+
+/* A request of the server that the client has not answered yet. */
+struct srvreq {
+	struct buf id;
+	uint64_t epoch;
+	struct srvreq *next;
+};
+
+struct subscription { struct buf params; struct subscription *next; };
+
+enum stream_state { STREAM_OFF, STREAM_WAITING, STREAM_OPENING, STREAM_LIVE, STREAM_NONE };
+struct stream {
+	enum stream_state state;
+	uint64_t xfer;
+	struct backoff backoff;
+	struct buf last_id;
+	uint64_t *seen;
+	unsigned nseen;
+	int64_t retry_ms, next_at, opened_at, byte_at;
+	int64_t longest_gap;         /* between bytes, while live */
+	unsigned gaps;
+	bool carried, resumed;
+	unsigned failures;           /* in a row */
+};
+
+struct session {
+	const struct core_config *c;
+	int note_level;
+	struct rng rng;
+	uint64_t seed;
+	char nonce[12];
+	int64_t now, wall_s;
+
+	enum session_state state, auth_from;
+	int64_t state_since;
+	enum era era;                /* decided by success only */
+	enum era trying;             /* PROBE and REVIVE: the transport under way */
+	bool tried_http, tried_sse, tried_modern;
+	uint64_t epoch;              /* of the upstream session; changes with every handshake */
+	char version[16];
+	struct buf sid;              /* Mcp-Session-Id */
+	struct buf endpoint;         /* 2024-11-05 POST URL, absolute */
+	struct buf headers;
+	unsigned headers_gen;
+	char *url;                   /* the user's */
+
+	struct ledger ledger;
+	size_t parked, parked_bytes, in_flight, window;
+	int64_t next_due;            /* lower bound of the requests' deadlines, 0 none */
+	struct buf scratch, out;
+
+	struct xfer **xfers;         /* by index */
+	size_t nxfers;
+	struct xfer *free_xfers;
+	uint32_t *xgen;
+
+	struct outmsg *outbox, **outbox_tail;
+	uint64_t out_seq, out_done;  /* last queued, last finished barrier notification */
+	size_t outbox_len;
+	struct srvreq *srvreqs;
+	size_t nsrvreqs;
+
+	struct stream stream;
+	struct backoff backoff;
+	struct breaker breaker;
+	struct bucket bucket;
+	int64_t wait_until, outage_since, down_until, rate_until;
+	unsigned streak;             /* failed attempts in a row */
+	unsigned revived_misfits;    /* wrong transport in REVIVE, in a row */
+	int64_t gone_times[6];       /* session-gone verdicts, newest first */
+	bool gone_once;              /* in this outage */
+	bool version_changed;        /* to be told on the next request */
+	bool force_init;             /* the session id is known to be dead */
+	int64_t last_drop_at, last_drop_len;
+	char drop_why[160];
+
+	/* handshake */
+	bool client_initialized;     /* the client's initialize was answered with a result */
+	bool initialized_sent;       /* it has sent notifications/initialized */
+	bool client_modern, client_seen;
+	struct buf init_params;      /* params of the client's initialize */
+	struct buf init_result;      /* result the client was given */
+	struct buf init_error;       /* an error answer to initialize, kept while other transports are tried */
+	struct buf level_params;
+	struct subscription *subs;
+	size_t nsubs;
+	struct request *handshake;   /* the client's initialize, while unanswered */
+	unsigned step;               /* REVIVE: enum replay_step */
+	struct subscription *step_sub;
+	struct request *step_rq;
+
+	struct catalog *catalog;
+	struct digest relist_digest;
+	int relist_kind;             /* list being compared, -1 none */
+	bool relist_pending[LIST_COUNT];
+	struct buf relist_cursor;
+	unsigned relist_pages;
+
+	int64_t keepalive_now, keepalive_next, quiet_since, last_rx;
+	struct request *ping;
+	int64_t idle_learned;
+
+	struct buf auth_text;
+	uint64_t auth_rounds;
+	int64_t auth_until;
+
+	bool eof, signalled, ended, memory_low, offline_answered;
+	int64_t drain_until;
+	uint64_t delete_xfer;
+	int64_t quota_used_ms;
+	uint64_t quota_used;
+
+	struct action *acts;
+	size_t nacts, acts_head, acts_cap;
+
+	struct session_counters n;
+	void (*hook)(void *, const struct session_answer *);
+	void *hook_arg;
+	struct xfer *cur;            /* whose bytes are being read */
+	struct span cur_whole;       /* its whole collected body */
+	size_t lingering;
+	struct eras *eras;           /* translation between eras, NULL until needed */
+};
+
+/* ---- session.c ------------------------------------------------------------------------- */
+void session_enter(struct session *s, enum session_state to, const char *why);
+void session_note(struct session *s, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+struct action *session_act(struct session *s, enum action_kind k);
+/* A line to the client: borrowed text, or (owned) a buffer whose block is taken. */
+void session_send(struct session *s, struct span text);
+void session_send_owned(struct session *s, struct buf *b);
+/* The deadline t (absolute) must be looked at. */
+void session_due(struct session *s, int64_t t);
+/* The line is down: WAIT with backoff, DOWN when the retries are used up. floor_ms: a
+ * Retry-After, or -1. quick: the first attempt comes at the stream's own pace. */
+void session_line_down(struct session *s, const char *why, int64_t floor_ms, int64_t quick_ms);
+/* Everything is said: READY, and what is parked goes out gently. */
+void session_ready(struct session *s);
+void session_succeeded(struct session *s);
+/* A failed attempt, for the breaker. */
+void session_failed_attempt(struct session *s, bool exhausted);
+/* WAIT is over (or a request woke us): PROBE or REVIVE. */
+void session_reconnect(struct session *s);
+void session_set_session_id(struct session *s, struct span sid);
+void session_rebuild_headers(struct session *s);
+/* Session lost: close its streams, forget its id, answer or park what was in flight. */
+void session_forget(struct session *s);
+void session_check_drained(struct session *s);
+void session_set_due_now(struct session *s);
+
+/* ---- transfers (exchange.c) -------------------------------------------------------------- */
+struct xfer *xfer_find(struct session *s, uint64_t token);
+struct xfer *xfer_start(struct session *s, enum xfer_kind kind, enum http_method m, enum header_set hs, struct span body, int64_t timeout_ms);
+/* Its extra header lines and URL are complete: into the action. */
+void xfer_ready(struct session *s, struct xfer *x);
+void xfer_cancel(struct session *s, uint64_t token);
+void xfer_free(struct session *s, struct xfer *x);
+/* Posts it. 0, or -1 when there was no memory (then it was refused already). */
+int request_post(struct session *s, struct request *r);
+/* Back to the queue, for `why`; not earlier than not_before. */
+void request_park(struct session *s, struct request *r, int64_t not_before);
+/* Ours: an error to the client (or to the purpose), and gone. */
+void request_refuse(struct session *s, struct request *r, enum error_kind k, const char *what, int64_t retry_after_ms);
+/* An attempt ended without an answer; processed: it may have run. Decides and may free r. */
+struct failure { const char *what; bool may_have_run; bool line; int64_t retry_after_ms; enum error_kind kind; };
+void request_failed(struct session *s, struct request *r, const struct failure *f);
+/* Cancels what is under way and forgets it, without an answer. */
+void request_drop(struct session *s, struct request *r);
+/* The request's attempt is over: its transfer is closed, slot given back. */
+void request_detach(struct session *s, struct request *r);
+/* One message of the server. r: the request whose exchange brought it, or NULL. */
+void exchange_message(struct session *s, struct request *r, struct span text, struct buf *owned);
+/* An answer to r came. */
+void exchange_answer(struct session *s, struct request *r, const struct rpc_msg *m, struct buf *owned);
+void session_pump(struct session *s);
+void request_new_own(struct session *s, struct request **out, enum req_purpose p, const char *method, struct span params);
+void request_deliver_result(struct session *s, struct request *r, struct span result);
+void session_request_times(struct session *s);
+
+/* ---- intake.c ------------------------------------------------------------------------------ */
+void intake_line(struct session *s, struct span line, struct buf *big);
+
+/* ---- outbox.c -------------------------------------------------------------------------------- */
+void outbox_add(struct session *s, struct span line, struct buf *big, bool is_answer);
+void outbox_pump(struct session *s);
+void outbox_on_done(struct session *s, struct outmsg *m, struct xfer *x, enum verdict v, bool processed, const char *what);
+void outbox_cancelled(struct session *s, struct span id, const char *reason);
+void outbox_clear(struct session *s);
+void outbox_new_session(struct session *s);
+int64_t outbox_deadline(const struct session *s);
+void outbox_release_xfer(struct session *s);
+bool srvreq_add(struct session *s, struct span id);
+bool srvreq_take(struct session *s, struct span id, uint64_t *epoch);
+void srvreq_free(struct session *s);
+
+/* ---- stream.c --------------------------------------------------------------------------------- */
+void stream_init(struct session *s);
+void stream_fini(struct session *s);
+void stream_open(struct session *s);
+void stream_close(struct session *s);
+enum body_mode stream_on_head(struct session *s, struct xfer *x, const struct http_head *h);
+/* True when the event was the stream's own business (endpoint, a duplicate). */
+bool stream_on_event(struct session *s, struct xfer *x, const struct sse_event *ev);
+void stream_on_bytes(struct session *s);
+void stream_on_done(struct session *s, struct xfer *x, const struct http_result *r, const char *what);
+void stream_on_time(struct session *s);
+int64_t stream_deadline(const struct session *s);
+void stream_schedule(struct session *s, bool failed);
+
+/* ---- replay.c ----------------------------------------------------------------------------------- */
+void probe_begin(struct session *s);
+void probe_next(struct session *s, const char *why);
+void replay_begin(struct session *s);
+void replay_on_endpoint(struct session *s);
+void replay_on_answer(struct session *s, struct request *r, const struct rpc_msg *m);
+void replay_on_failure(struct session *s, struct request *r, const struct failure *f, bool wrong_transport);
+void replay_on_initialized_sent(struct session *s, bool ok);
+void replay_after(struct session *s);
+void replay_on_relist(struct session *s, struct request *r, const struct rpc_msg *m);
+void subs_set(struct session *s, struct span params, bool on);
+void subs_free(struct session *s);
+void handshake_done(struct session *s, struct request *r, const struct rpc_msg *m);
+void keepalive_on_time(struct session *s);
+int64_t keepalive_deadline(const struct session *s);
+void keepalive_on_answer(struct session *s);
+void keepalive_on_failure(struct session *s, const struct failure *f);
+/* A ping now, unless one is under way. */
+void session_ping(struct session *s);
+/* The question asked for quiet calls was answered, or not. */
+void session_probed(struct session *s, bool alive);
+void replay_on_gone(struct session *s, struct request *r);
+void keepalive_on_cut(struct session *s, int64_t quiet_ms);
+
+/* ---- eras.c: translation between eras -------------------------------------------------------------- */
+/* The body of r for this attempt into r->upstream where it differs from its line. 0 or -1. */
+int eras_render(struct session *s, struct request *r);
+/* Extra headers of r's POST. 0 or -1. */
+int eras_headers(struct session *s, struct request *r, struct buf *lines);
+/* A client message of another era than the server's: true when it was dealt with. */
+bool eras_intake(struct session *s, const struct rpc_msg *m);
+bool eras_answer(struct session *s, struct request *r, const struct rpc_msg *m, struct buf *owned);
+/* A server's notification or request: true when it was dealt with. */
+bool eras_inbound(struct session *s, struct request *r, const struct rpc_msg *m);
+/* An attempt of RQ_DISCOVER or RQ_LISTEN failed; frees or reposts r. */
+void eras_failed(struct session *s, struct request *r, const struct failure *f);
+void eras_forget_request(struct session *s, struct request *r);
+void eras_free(struct session *s);
+
+#endif

@@ -1,0 +1,119 @@
+/* Hygiene, then the one thing that was asked for. Exit status: 0, 1 when it
+ * could not be done, 2 for a usage error, 128 + n after signal n. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
+
+#include <sodium.h>
+
+#include "base/log.h"
+#include "bridge.h"
+#include "io/http.h"
+#include "options.h"
+
+extern char **environ;
+
+/* A core dump or a debugger of the same user would show every token. */
+static void keep_memory_private(void)
+{
+	struct rlimit none = { 0, 0 };
+
+	setrlimit(RLIMIT_CORE, &none);
+#ifdef PR_SET_DUMPABLE
+	prctl(PR_SET_DUMPABLE, 0);
+#endif
+	umask(077);
+}
+
+/* Descriptors 0 to 2 are open, so that no socket of ours becomes stdout. */
+static int have_standard_fds(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR);
+	} while (fd >= 0 && fd <= 2);
+	if (fd < 0)
+		return -1;
+	close(fd);
+	return 0;
+}
+
+static int usage(const struct err *e)
+{
+	fprintf(stderr, "mcp-holdfast: %s\nTry 'mcp-holdfast --help'.\n", e->text);
+	return 2;
+}
+
+static int run(struct options *o)
+{
+	unsigned char key[32];
+	struct redactor *r;
+	struct err e = { "" };
+	int status = 1;
+
+	randombytes_buf(key, sizeof(key));
+	r = redact_new(key);
+	sodium_memzero(key, sizeof(key));
+	if (!r || options_register_secrets(o, r) != 0) {
+		fprintf(stderr, "mcp-holdfast: out of memory\n");
+		goto done;
+	}
+	o->log.redactor = r;
+	if (log_open(&o->log, &e) != 0)
+		log_error("%s", e.text);
+	for (size_t i = 0; i < o->warnings.n; i++)
+		log_warn("%s", o->warnings.v[i]);
+	if (http_global_init(&e) != 0)
+		log_error("%s", e.text);
+	else
+		status = bridge_run(o, r);
+	log_close();
+done:
+	redact_free(r);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o;
+	struct err e = { "" };
+	int status = 0;
+
+	keep_memory_private();
+	if (have_standard_fds() != 0 || sodium_init() < 0) {
+		fprintf(stderr, "mcp-holdfast: can not start: %s\n", strerror(errno));
+		return 1;
+	}
+	switch (options_parse(&o, argc, argv, environ, &e)) {
+	case OPTIONS_HELP:
+		options_print_help(stdout);
+		break;
+	case OPTIONS_VERSION:
+		puts("mcp-holdfast " VERSION);
+		break;
+	case OPTIONS_COMPLETION:
+		if (options_print_completion(o.completion_shell, stdout) != 0) {
+			err_set(&e, "no completion for the shell '%s'", o.completion_shell);
+			status = usage(&e);
+		}
+		break;
+	case OPTIONS_RUN:
+		options_scrub_argv(argc, argv);
+		status = run(&o);
+		break;
+	default:
+		status = usage(&e);
+	}
+	if (fflush(stdout) != 0 && status == 0)
+		status = 1;
+	options_fini(&o);
+	return status;
+}

@@ -90,7 +90,12 @@ static bool read_head(struct conn *c)
 	}
 	p = strstr(c->head, "\r\nContent-Length: ");
 	c->body = p ? strtoul(p + 18, NULL, 10) : 0;
-	return sscanf(c->head, "%15s %127s", c->method, c->path) == 2;
+	if (sscanf(c->head, "%15s %127s", c->method, c->path) != 2)
+		return false;
+	p = strncmp(c->path, "http://", 7) == 0 ? strchr(c->path + 7, '/') : NULL;
+	if (p) /* as a proxy is asked */
+		memmove(c->path, p, strlen(p) + 1);
+	return true;
 }
 
 static bool read_body(struct conn *c, size_t n)
@@ -139,6 +144,15 @@ static const char ok[] = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nMcp-Session-Id
 static const unsigned char zipped[] = {
 	0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x03, 0xcb, 0x48, 0xcd, 0xc9, 0xc9, 0x57,
 	0x48, 0xaf, 0xca, 0x2c, 0xe0, 0x02, 0x00, 0x39, 0x7c, 0x63, 0x56, 0x0b, 0x00, 0x00, 0x00,
+};
+
+/* "data: 1\n\n" and "data: 2\n\n" in one gzip stream, flushed in between */
+static const unsigned char zipped_one[] = {
+	0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0x03, 0x4a, 0x49, 0x2c, 0x49, 0xb4, 0x52,
+	0x30, 0xe4, 0xe2, 0x02, 0x00, 0x00, 0x00, 0xff, 0xff,
+};
+static const unsigned char zipped_two[] = {
+	0x4b, 0x01, 0x33, 0x8c, 0xb8, 0xb8, 0x00, 0x06, 0x2d, 0x00, 0x8f, 0x12, 0x00, 0x00, 0x00,
 };
 
 static void say_big(struct conn *c, size_t n, bool length)
@@ -228,6 +242,12 @@ static bool behave_well(struct conn *c)
 		wait_gate(c->s);
 		says(c, "data: 2\n\n");
 		return false;
+	} else if (strcmp(c->path, "/gzip-stream") == 0) {
+		says(c, "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nConnection: close\r\n\r\n");
+		say(c, (const char *)zipped_one, sizeof zipped_one);
+		wait_gate(c->s);
+		say(c, (const char *)zipped_two, sizeof zipped_two);
+		return false;
 	} else if (strcmp(c->path, "/ok-then-deaf") == 0) {
 		says(c, ok);
 		wait_gate(c->s);
@@ -257,6 +277,10 @@ static bool serve_one(struct conn *c)
 	pthread_mutex_lock(&s->lock);
 	memcpy(s->last_head, c->head, sizeof c->head);
 	pthread_mutex_unlock(&s->lock);
+	if (strcmp(c->method, "CONNECT") == 0) {
+		says(c, "HTTP/1.1 403 Not through me\r\nContent-Length: 0\r\n\r\n");
+		return false;
+	}
 	if (strcmp(c->path, "/reset-midway") == 0) {
 		read_body(c, c->body / 4);
 		reset_connection(c);
@@ -381,6 +405,7 @@ struct fix {
 	struct got got[MAX_TOKEN];
 	void (*hook)(struct fix *f, const struct http_event *ev); /* what the owner does with a fact */
 	bool keep_nothing;
+	char proxy[64];
 	size_t largest, collect;
 };
 
@@ -388,18 +413,27 @@ static const struct http_config defaults = {
 	.connect_timeout_ms = 3000, .cookies = true, .max_header_bytes = 16384, .high_water = 1 << 20, .user_agent = "test",
 };
 
-static struct fix *fix_new(const struct http_config *c)
+static struct fix *fix_new_with(struct http_config c, bool as_proxy)
 {
 	struct fix *f = calloc(1, sizeof *f);
 	struct err e = { "" };
 
 	server_start(&f->s);
+	if (as_proxy) {
+		snprintf(f->proxy, sizeof f->proxy, "http://127.0.0.1:%d", f->s.port);
+		c.proxy = f->proxy;
+	}
 	f->l = loop_new(&e);
-	f->h = http_new(c, f->l, &e);
+	f->h = http_new(&c, f->l, &e);
 	assert_non_null(f->h);
 	for (int i = 0; i < MAX_TOKEN; i++)
 		buf_init(&f->got[i].data, SIZE_MAX);
 	return f;
+}
+
+static struct fix *fix_new(const struct http_config *c)
+{
+	return fix_new_with(*c, false);
 }
 
 static void fix_free(struct fix *f)
@@ -670,12 +704,15 @@ static void a_stream_is_given_as_it_comes(void **state)
 	struct fix *f = *state;
 
 	get(f, 1, "/stream");
-	UNTIL(f, f->got[1].data.len == 9);
+	get(f, 2, "/gzip-stream");
+	UNTIL(f, f->got[1].data.len == 9 && f->got[2].data.len == 9);
 	assert_string_equal(f->got[1].type, "text/event-stream");
-	assert_int_equal(f->got[1].dones, 0);
+	assert_int_equal(f->got[1].dones + f->got[2].dones, 0);
 	open_gate(&f->s);
 	finish(f, 1);
+	finish(f, 2);
 	assert_data(&f->got[1], "data: 1\n\ndata: 2\n\n");
+	assert_data(&f->got[2], "data: 1\n\ndata: 2\n\n");
 }
 
 static void two_hundred_transfers_run_at_once(void **state)
@@ -897,6 +934,27 @@ static void a_plain_server_fails_the_handshake(void **state)
 	finish(f, 1);
 	assert_true(f->got[1].result.outcome == HTTP_TLS || f->got[1].result.outcome == HTTP_CONNECT);
 	assert_false(f->got[1].result.body_sent);
+}
+
+static void a_proxy_is_used_and_its_refusal_has_a_name(void **state)
+{
+	static const struct { const char *url; enum http_outcome outcome; } cases[] = {
+		{ "http://upstream.invalid/wait", HTTP_OK },
+		{ "https://upstream.invalid/ok", HTTP_PROXY },
+	};
+	struct fix *f = fix_new_with(defaults, true);
+
+	(void)state;
+	open_gate(&f->s);
+	for (uint64_t i = 0; i < 2; i++) {
+		struct http_request rq = { .token = i + 1, .method = HTTP_POST, .url = cases[i].url, .body = SPAN_LIT("{}") };
+
+		start(f, &rq);
+		assert_int_equal(finish(f, i + 1)->result.outcome, cases[i].outcome);
+		assert_int_equal(f->got[i + 1].result.body_sent, cases[i].outcome == HTTP_OK);
+		assert_int_equal(f->got[i + 1].heads, cases[i].outcome == HTTP_OK);
+	}
+	fix_free(f);
 }
 
 static void bad_requests_are_refused_at_once(void **state)
@@ -1273,6 +1331,7 @@ int main(void)
 		FIXED(a_refused_connection_sent_nothing),
 		FIXED(a_silent_server_times_out),
 		FIXED(a_plain_server_fails_the_handshake),
+		cmocka_unit_test(a_proxy_is_used_and_its_refusal_has_a_name),
 		FIXED(bad_requests_are_refused_at_once),
 		FIXED(other_protocols_and_credentials_in_urls_fail),
 		FIXED(a_cancelled_transfer_says_nothing_more),

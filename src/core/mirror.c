@@ -256,7 +256,7 @@ static int walk_keyword(struct walk *w, struct span key, struct span value, stru
 {
 	static const char *const named[] = { "patternProperties", "$defs", "definitions", "dependentSchemas",
 	                                     "dependencies", NULL };
-	static const char *const data[] = { "default", "const", "enum", "examples", MARK, NULL };
+	static const char *const data[] = { "default", "const", "enum", "examples", NULL };
 
 	if (json_key_is(key, "properties"))
 		return walk_named(w, value, at, true);
@@ -270,21 +270,20 @@ static int walk_keyword(struct walk *w, struct span key, struct span value, stru
 static int walk_schema(struct walk *w, struct span schema, struct place at)
 {
 	struct json_iter it;
-	struct span key, value;
+	struct span key, value, mark = SPAN_NONE;
 
 	if (json_type(schema) != '{')
 		return 0;
 	if (at.depth > MIRROR_MAX_DEPTH)
 		return memmem(schema.p, schema.n, MARK, strlen(MARK)) ? refuse(w, MARK " is nested too deeply") : 0;
-	value = json_get(schema, MARK);
-	if (value.p && take_mark(w, schema, value, at))
-		return -1;
 	json_iter(&it, schema);
 	while (json_next(&it, &key, &value)) {
-		if (walk_keyword(w, key, value, at))
+		if (json_key_is(key, MARK))
+			mark = value;
+		else if (walk_keyword(w, key, value, at))
 			return -1;
 	}
-	return 0;
+	return mark.p ? take_mark(w, schema, mark, at) : 0;
 }
 
 /* The common tool has no mark, and its text shows that: only \u can spell one otherwise. */

@@ -12,7 +12,7 @@
 
 #define MIRROR_MAX_HEADERS 64           /* of one tool; more makes the tool invalid */
 #define MIRROR_MAX_BYTES (64 * 1024)    /* of one tool's header names and paths; the same */
-#define MIRROR_MAX_DEPTH 64             /* x-mcp-header below this nesting: the same */
+#define MIRROR_MAX_DEPTH 32             /* x-mcp-header below this nesting: the same */
 
 /* The marked parameters of one tool. */
 struct mirror_set;

@@ -635,7 +635,7 @@ const struct opt option_table[] = {
 	{ .name = "max-request-time", .arg = "TIME", .group = GROUP_LIVENESS, .set = set_timeout, AT(core.max_request_ms), TIME,
 	  .help = "all attempts and waits of one request [1h]" },
 	{ .name = "tool-timeout", .arg = "GLOB=TIME", .group = GROUP_LIVENESS, .set = set_tool_timeout, AT(tool_timeouts), TIME, .flags = OPT_MANY,
-	  .help = "--request-timeout for some tools; repeatable, the first match counts" },
+	  .help = "--request-timeout for some tools; repeatable, the last match counts" },
 	{ .name = "idle-timeout", .arg = "TIME", .group = GROUP_LIVENESS, .set = set_idle, AT(core.idle_ms), TIME, .flags = OPT_ZERO,
 	  .help = "a standing stream without a byte for this long is dead; 0: never; auto: by its own habit [auto]" },
 	{ .name = "keepalive", .arg = "TIME", .group = GROUP_LIVENESS, .set = set_timeout, AT(core.keepalive_ms), TIME, .flags = OPT_ZERO,

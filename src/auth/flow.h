@@ -14,7 +14,8 @@
 #include <stdint.h>
 
 #include "auth/jwt.h"
-#include "auth/token.h"
+#include "auth/record.h"
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/span.h"
 
@@ -35,6 +36,8 @@ struct auth_config {
 	const char *mcp_url;             /* absolute, normalised */
 	bool allow_http;                 /* plain http to hosts other than loopback */
 	const char *resource;            /* --resource: instead of what is published; NULL */
+	bool no_resource;                /* leave the resource parameter out */
+	bool use_id_token;               /* the id_token is the bearer credential */
 	const char *scope;               /* --scope: instead of the selection rule; NULL */
 	const char *client_name;         /* for registrations */
 	const char *client_id;           /* pre-registered; NULL */
@@ -48,9 +51,8 @@ struct auth_config {
 	const char *idp_token_endpoint, *idp_client_id;
 	const struct secret *idp_client_secret;
 	bool dpop;
-	struct jwt_key *dpop_key;        /* borrowed; replaced by a stored one through auth_dpop_key() */
 	const char *redirect_host;       /* 127.0.0.1 or localhost */
-	int redirect_port;               /* 0: a free one */
+	int redirect_port;               /* fixed by the user; 0: a free one */
 	const char *redirect_path;       /* /oauth/callback */
 	int64_t timeout_ms;              /* for the person: 5 min */
 	void (*random)(void *arg, void *p, size_t n);
@@ -86,6 +88,8 @@ enum auth_do {
 	AUTH_DO_LOG,      /* level and text */
 };
 
+enum auth_log { AUTH_LOG_WARN, AUTH_LOG_INFO, AUTH_LOG_DEBUG };
+
 enum auth_file { AUTH_FILE_TOKEN, AUTH_FILE_ID_TOKEN, AUTH_FILE_ASSERTION };
 
 /* Spans and strings live until the next call into the machine. */
@@ -104,7 +108,7 @@ struct auth_action {
 	int port;                   /* LISTEN: 0 for a free one */
 	bool ok;                    /* UNLISTEN */
 	enum auth_file which;       /* READ */
-	int level;                  /* LOG: enum log_level */
+	int level;                  /* LOG: enum auth_log */
 	struct span secret;         /* SECRET */
 	const char *text;           /* SHOW, FAILED, LOG, UNLISTEN */
 };
@@ -112,12 +116,16 @@ struct auth_action {
 /* How an exchange ended. */
 struct auth_answer {
 	bool ok;                    /* a whole response came */
-	const char *detail;         /* half a sentence when not */
+	bool unsent;                /* not ok, and the request can not have been seen */
+	const char *detail;         /* half a sentence when not ok */
 	int status;
 	struct span body, location, dpop_nonce, retry_after;
 };
 
-/* What a challenge led to. */
+/* What a challenge led to. At most AUTH_MAX_PER_OPERATION flows are run for
+ * one operation, the first one included. */
+#define AUTH_MAX_PER_OPERATION 3
+
 enum auth_verdict {
 	AUTH_PARK,   /* a flow runs: wait for AUTH_DO_TOKEN or AUTH_DO_FAILED */
 	AUTH_AGAIN,  /* a newer token or nonce is there already: send again now */
@@ -145,11 +153,13 @@ void auth_on_locked(struct auth *a, const struct auth_record *r, int64_t now, in
 /* The lock is held by another process, which shows this address (may be ""). */
 void auth_on_lock_busy(struct auth *a, const char *url);
 void auth_on_http(struct auth *a, uint64_t token, const struct auth_answer *ans, int64_t now, int64_t wall);
-/* port 0: could not listen, why says so. short_url: the listener's own address for the person. */
+/* port 0: could not listen, why says so. */
 void auth_on_listening(struct auth *a, int port, const char *why, int64_t now);
 void auth_on_redirect(struct auth *a, struct span query, int64_t now, int64_t wall);
 void auth_on_value(struct auth *a, struct span value, const char *why, int64_t now, int64_t wall);
 void auth_on_time(struct auth *a, int64_t now, int64_t wall);
+/* The token file changed: read it again. */
+void auth_on_changed(struct auth *a, int64_t now);
 /* A DPoP-Nonce of the MCP server, with any answer. */
 void auth_on_nonce(struct auth *a, struct span nonce);
 /* Gives the flow up, for shutdown or logout. */

@@ -22,7 +22,7 @@ struct prm {
 
 /* Reads a document that speaks for the server at mcp: its `resource` must be
  * that URL or a parent of it (same origin, a path prefix that ends at a
- * segment). 0 or -1 with a sentence. */
+ * segment). 0; -1: not such a document; -2: one for another resource. */
 int prm_parse(struct prm *p, struct span body, const struct url *mcp, struct err *e);
 void prm_fini(struct prm *p);
 /* True when a token for `resource` is one for the server at mcp. */
@@ -44,7 +44,8 @@ struct as_meta {
 	unsigned dpop_algs;     /* dpop_signing_alg_values_supported; 0: not said */
 };
 
-/* Reads a document fetched for `issuer`, which its own must equal byte for byte. 0 or -1. */
+/* Reads a document fetched for `issuer`, which its own must equal byte for
+ * byte. 0; -1: no metadata at all; -2: metadata that must not be used. */
 int as_meta_parse(struct as_meta *m, struct span body, const char *issuer, struct err *e);
 /* The endpoints a 2025-03-26 server without metadata has: /authorize, /token, /register. */
 int as_meta_default(struct as_meta *m, const char *origin);

@@ -10,7 +10,7 @@
 
 #include <stdbool.h>
 
-#include "auth/token.h"
+#include "auth/record.h"
 #include "base/err.h"
 #include "base/span.h"
 

@@ -1,5 +1,4 @@
-/* Tokens: what is kept of a sign-in, what a token endpoint answers, and how a
- * request to one is built. Pure. */
+/* Tokens: what a token endpoint answers, and how a request to one is built. Pure. */
 #ifndef AUTH_TOKEN_H
 #define AUTH_TOKEN_H
 
@@ -7,44 +6,13 @@
 #include <stdint.h>
 
 #include "auth/jwt.h"
+#include "auth/record.h"
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/secret.h"
 #include "base/span.h"
 
 #define TOKEN_MAX_ANSWER ((size_t)64 * 1024)
-#define TOKEN_MAX_RECORD ((size_t)256 * 1024)
-
-/* Everything that is kept for one (issuer, resource). Strings and secrets are
- * owned; NULL means absent. */
-struct auth_record {
-	char *url;                 /* the MCP server, for `list` */
-	char *issuer, *resource;
-	char *token_endpoint;
-	char *client_id;
-	struct secret *client_secret;
-	char *client_auth;         /* none, client_secret_post, client_secret_basic, private_key_jwt */
-	char *client_source;       /* given, metadata-url, registered */
-	int64_t client_expires;    /* wall seconds; 0: never */
-	int redirect_port;         /* the registered one; 0: none */
-	struct secret *access, *refresh;
-	char *token_type;          /* Bearer or DPoP */
-	char *scope;               /* asked for or granted, the union so far */
-	int64_t obtained, expires; /* wall seconds; expires 0: unknown */
-	unsigned char dpop_seed[32];
-	int dpop_alg;              /* enum jwt_alg, -1: no key */
-};
-
-void auth_record_init(struct auth_record *r);
-void auth_record_fini(struct auth_record *r);
-/* Deep copy; -1: no memory, dst is empty. */
-int auth_record_copy(struct auth_record *dst, const struct auth_record *src);
-/* JSON text, to be sealed by the store; and back. 0 or -1. */
-int auth_record_write(const struct auth_record *r, struct buf *out);
-int auth_record_read(struct auth_record *r, struct span json, struct err *e);
-/* Replaces *field with a copy of s (NULL for SPAN_NONE). 0 or -1. */
-int auth_set(char **field, struct span s);
-int auth_set_secret(struct secret **field, struct span s);
 
 /* ---- answers ------------------------------------------------------------------ */
 
@@ -58,7 +26,8 @@ struct token_answer {
 	struct secret *access, *refresh;
 	char type[8];              /* Bearer or DPoP, in that spelling */
 	char *scope;
-	struct secret *issued;     /* access_token of a token exchange whose issued type is id-jag */
+	struct secret *id_token;   /* NULL when absent */
+	struct secret *issued;     /* what a token exchange gave, of type id-jag */
 	int64_t expires_in;        /* seconds; -1: not said */
 	char error[64];            /* for TOKEN_REFUSED; printable ASCII only */
 	char description[160];
@@ -99,8 +68,10 @@ int token_client_add(const struct token_client *c, struct buf *body, struct buf 
 
 /* ---- scopes ---------------------------------------------------------------------- */
 
-/* Appends the union of two blank-separated sets, in order of first mention. */
-int scope_union(struct buf *out, struct span a, struct span b);
+/* Adds to the blank-separated set those of more that it lacks. 0 or -1. */
+int scope_add(struct buf *set, struct span more);
 bool scope_has(struct span set, const char *scope);
+/* True when every scope of want is in have. */
+bool scope_covers(struct span have, struct span want);
 
 #endif

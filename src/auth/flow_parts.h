@@ -1,0 +1,186 @@
+/* The inside of the sign-in machine, shared by the files flow*.c only: flow.c
+ * (facts in, brakes), flow_queue.c (actions out), flow_challenge.c (401 and
+ * 403), flow_discover.c (who is the authorization server), flow_client.c (who
+ * are we to it), flow_person.c (a person consents), flow_grant.c (get a token),
+ * flow_value.c (files and helpers). */
+#ifndef AUTH_FLOW_PARTS_H
+#define AUTH_FLOW_PARTS_H
+
+#include "auth/challenge.h"
+#include "auth/flow.h"
+#include "auth/metadata.h"
+#include "auth/token.h"
+#include "base/url.h"
+
+enum step {
+	STEP_IDLE,
+	STEP_LOAD,        /* the stored record, at the start */
+	STEP_LOCK,        /* until no other process works on the same sign-in */
+	STEP_RESOURCE,    /* protected resource metadata */
+	STEP_SERVER,      /* authorization server metadata */
+	STEP_RECALL,      /* the record of a server that is not the one we knew */
+	STEP_LISTEN,      /* for the redirect */
+	STEP_REGISTER,
+	STEP_PERSON,      /* consents in a browser */
+	STEP_CODE,        /* code for token */
+	STEP_REFRESH,
+	STEP_REREAD,      /* the refresh token was refused: did another process use it? */
+	STEP_DEVICE,      /* device code asked for */
+	STEP_POLL,        /* device code shown */
+	STEP_CLIENT,      /* client credentials for token */
+	STEP_VALUE,       /* a file or helper that gives a token or an assertion */
+	STEP_EXCHANGE,    /* ID token for ID-JAG */
+	STEP_ASSERTION,   /* assertion for token */
+	STEP_COUNT
+};
+
+/* Brakes: how many at once, and one more each so many ms. */
+#define FLOWS_BURST 8.0
+#define FLOWS_REFILL_MS 8000
+#define PEOPLE_BURST 4.0      /* windows opened before a person */
+#define PEOPLE_REFILL_MS 30000
+#define GRANTS_BURST 6.0      /* token requests */
+#define GRANTS_REFILL_MS 10000
+struct bucket { double level; int64_t at; };
+
+#define FLOW_ACTIONS 32
+enum { HEADER_ACCEPT, HEADER_TYPE, HEADER_CLIENT, HEADER_PROOF, FLOW_HEADERS };
+#define FLOW_OPERATIONS 64 /* remembered for the limit; the oldest gives way */
+struct queued {
+	enum auth_do kind;
+	uint64_t token;
+	int port, level;
+	bool ok;
+	enum auth_file which;
+	char *text;
+	struct secret *secret;
+};
+
+struct auth {
+	struct auth_config c;        /* strings owned */
+	struct url mcp;
+	enum auth_phase phase;
+	enum step step;
+	int64_t now, wall;           /* of the fact being handled */
+
+	struct auth_record rec;
+	struct jwt_key *dpop;
+	struct buf rs_nonce, as_nonce;
+	unsigned generation;
+	int64_t refresh_at;          /* monotonic; 0: not planned */
+	int refresh_failures;
+
+	/* The flow under way. */
+	bool challenged;             /* a token is needed; else it is a refresh ahead of time */
+	bool step_up, fresh;         /* fresh: the refresh token is no way out */
+	bool locked, listening, reregistered, guessed; /* guessed: 2025-03-26, no resource metadata */
+	bool trouble;                /* a candidate failed for network reasons */
+	char *challenge_scope, *hinted; /* hinted: resource_metadata of the challenge */
+	char *want_scope;            /* asked for in this flow */
+	struct prm prm;
+	struct as_meta as;
+	struct err refusal;          /* why a document was not used */
+	int candidate, redirects;
+	int64_t person_until;
+	char state[48], verifier[48];
+	int port;
+	struct secret *grant;        /* code, device code, ID-JAG or assertion in use */
+	int64_t poll_at, poll_ms;
+	bool nonce_retried;
+
+	/* The one exchange. */
+	uint64_t http_token, http_last;
+	bool http_running, http_post;
+	struct buf url, body, header[FLOW_HEADERS];
+	struct span headers[FLOW_HEADERS];
+	size_t nheaders;
+	int http_tries;
+	int64_t http_again_at;
+
+	struct queued queue[FLOW_ACTIONS];
+	size_t qhead, qlen;
+	struct queued current;
+	bool overflow;
+
+	struct operation { uint64_t op; int flows, nonces; } ops[FLOW_OPERATIONS];
+	size_t next_op;
+	struct bucket flows, people, grants;
+
+	char text[512];
+};
+
+/* flow.c */
+void flow_begin(struct auth *a);
+void flow_enter(struct auth *a, enum step s);
+/* The end of a flow, either way. */
+void flow_fail(struct auth *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void flow_succeed(struct auth *a);
+/* True when one more is allowed now; *wait_ms says how long until then. */
+bool flow_brake(struct bucket *b, double capacity, int64_t refill_ms, int64_t now, int64_t *wait_ms);
+void flow_random_text(struct auth *a, char out[44]);
+
+/* flow_queue.c */
+/* Queues an action that needs nothing but its kind. */
+void flow_do(struct auth *a, enum auth_do kind);
+void flow_log(struct auth *a, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void flow_secret(struct auth *a, struct span s);
+void flow_read(struct auth *a, enum auth_file which);
+void flow_load(struct auth *a, const char *issuer);
+void flow_listen(struct auth *a, int port);
+void flow_show(struct auth *a, enum auth_do kind, const char *text);
+void flow_tell(struct auth *a, enum auth_do kind, bool ok, const char *text);
+/* Begins an exchange with a->url, a->body (POST) and the header lines so far. */
+void flow_get(struct auth *a, const char *url);
+int flow_post_begin(struct auth *a, const char *url);
+void flow_post(struct auth *a, const char *content_type);
+/* Once more, after a pause; and not at all any more. */
+void flow_resend(struct auth *a);
+void flow_cancel(struct auth *a);
+void flow_forget(struct queued *q);
+
+/* flow_discover.c */
+void discover_begin(struct auth *a);
+void discover_on_resource(struct auth *a, const struct auth_answer *ans);
+void discover_on_server(struct auth *a, const struct auth_answer *ans);
+void discover_on_recalled(struct auth *a, const struct auth_record *r);
+/* What goes into `resource`: NULL to leave it out. */
+const char *discover_resource(const struct auth *a);
+
+/* flow_client.c */
+void client_begin(struct auth *a);
+void client_on_listening(struct auth *a, int port, const char *why);
+void client_on_registered(struct auth *a, const struct auth_answer *ans);
+void client_redirect_uri(const struct auth *a, char *out, size_t n);
+int client_scope(struct auth *a);
+/* Takes the identity that needs no registration: 1 taken, 0 none, -1 no memory. */
+int client_identity(struct auth *a);
+
+/* flow_person.c */
+void person_browse(struct auth *a);
+void person_on_redirect(struct auth *a, struct span query);
+void person_device(struct auth *a);
+void person_on_device(struct auth *a, const struct auth_answer *ans);
+/* Not yet: true when the answer to a poll means to go on polling. */
+bool person_poll_again(struct auth *a, const struct auth_answer *ans, const char *error);
+
+/* flow_grant.c */
+void grant_begin(struct auth *a);
+/* Builds and sends the token request of step s, anew each time it is called. */
+void grant_request(struct auth *a, enum step s);
+const char *grant_endpoint(const struct auth *a);
+/* Adds the client's authentication and, where DPoP is used, a proof. */
+int grant_authenticate(struct auth *a);
+int grant_dpop_key(struct auth *a);
+void grant_on_token(struct auth *a, const struct auth_answer *ans);
+void grant_on_exchange(struct auth *a, const struct auth_answer *ans);
+void grant_on_reread(struct auth *a, const struct auth_record *r);
+/* Plans the next refresh for the token there is. */
+void grant_plan(struct auth *a);
+/* Takes over a record: its token, scope, client and DPoP key. */
+int grant_adopt(struct auth *a, const struct auth_record *r);
+
+/* flow_value.c */
+void value_begin(struct auth *a);
+void value_on_read(struct auth *a, struct span value, const char *why);
+
+#endif

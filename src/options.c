@@ -388,7 +388,7 @@ static int take_port(struct options *o, const char *text, struct err *e)
 	int64_t port;
 
 	if (value_int(text, strlen(text), &port) || port < 1 || port > 65535)
-		return err_set(e, "the second argument is the callback port, a number from 1 to 65535, not \"%.40s\"", text);
+		return err_set(e, "the second argument is the callback port, a number from 1 to 65535");
 	o->auth.callback_port = (int)port;
 	return 0;
 }

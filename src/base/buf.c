@@ -58,7 +58,7 @@ int buf_reserve(struct buf *b, size_t n)
 
 	if (n == 0 || (b->cap - b->off - b->len > n && b->len <= b->max && n <= b->max - b->len))
 		return 0;
-	if (b->len > b->max || n > b->max - b->len || b->len + n == SIZE_MAX)
+	if (b->len > b->max || n > b->max - b->len || n >= PTRDIFF_MAX - b->len)
 		return -1;
 	need = b->len + n + 1;
 	/* Moving the bytes alone is only worth it when the block is small or the

@@ -28,6 +28,11 @@ struct parse {
 	bool from_argv;      /* where other users can read it */
 };
 
+/* Checks the value (NULL for a bare flag) and writes the field. 0 or -1 with
+ * the reason in p->e. */
+struct opt;
+typedef int opt_setter(const struct parse *p, const struct opt *opt, const char *value);
+
 struct opt {
 	const char *name;
 	char letter;               /* 0: none */
@@ -37,7 +42,7 @@ struct opt {
 	unsigned flags;
 	unsigned commands;         /* bit (1 << enum command) of each it belongs to; 0: the bridge's own */
 	enum opt_scrub scrub;
-	int (*set)(const struct parse *p, const struct opt *opt, const char *value); /* value: NULL for a bare flag */
+	opt_setter *set;
 	size_t at;                 /* offset in struct options */
 	int64_t min, max;
 	const char *words;         /* the allowed values, separated by blanks; NULL: anything */
@@ -54,10 +59,22 @@ const struct opt *option_find_letter(char c);
 const char *option_nearest(const char *name, size_t n);
 const char *command_nearest(const char *name);
 
-/* Sentinels: --help, --version and --completion stop the parse. */
-int set_stop(const struct parse *p, const struct opt *opt, const char *value);
 /* Frees what the setters of the table allocated. */
 void option_table_free(struct options *o);
+
+/* ---- setters (options_set.c) -------------------------------------------------- */
+
+/* The field of the option that is being set, as a pointer to its type. */
+#define FIELD(type) ((type *)(void *)((char *)p->o + opt->at))
+
+opt_setter set_flag, set_off, set_nothing, set_text, set_list, set_int, set_count, set_size,
+	set_factor, set_delay, set_timeout, set_connect_timeout, set_idle, set_seconds,
+	set_unclear_seconds, set_transport, set_jitter, set_second, set_level, set_verbose, set_debug,
+	set_signing_alg, set_header, set_tool_timeout, set_codes, set_rate, set_quota, set_secret_json,
+	set_json, set_url, set_document_url, set_resource, set_callback_path, set_host,
+	set_authorize_param;
+/* --help, --version and --completion stop the parse. */
+opt_setter set_stop;
 
 /* ---- values (options_value.c), pure ------------------------------------------ */
 
@@ -80,12 +97,19 @@ int value_word(const char *s, const char *words);
 /* Edit distance with neighbours swapped as one step; stops counting at 99. */
 unsigned value_distance(const char *a, size_t na, const char *b);
 
+/* Without blanks, tabs and line ends around it. */
+struct span text_trim(struct span s);
+bool text_is_nocase(struct span a, const char *s);
+
 int strings_add(struct strings *l, const char *s, size_t n);
 void strings_fini(struct strings *l);
 /* A wiped free for text that may hold a secret. */
 void text_free(char *s);
 
-/* ---- secrets (options_secret.c) ---------------------------------------------- */
+/* ---- headers (options_header.c) ---------------------------------------------- */
+
+#define HEADER_MAX ((size_t)64 * 1024)  /* one header, expanded; one secret */
+#define FILE_MAX ((size_t)1024 * 1024)  /* a header file, client info */
 
 const char *env_get(char **envp, const char *name, size_t n);
 /* Appends text with each ${NAME} replaced by the variable's value (as the
@@ -103,6 +127,9 @@ int header_add(struct header_list *l, char **envp, struct span line, const char 
 bool header_is_secret(struct span name);
 /* o->headers from userinfo, file and given. Warnings are added only when first. */
 int headers_compose(struct options *o, bool first, struct err *e);
+
+/* ---- secrets (options_secret.c) ---------------------------------------------- */
+
 /* Client id and secret from their files and JSON. */
 int client_load(struct options *o, struct err *e);
 /* Whitens userinfo and query values of a URL, in place. */

@@ -188,6 +188,27 @@ unsigned value_distance(const char *a, size_t na, const char *b)
 	return one[nb];
 }
 
+static bool is_blank(char c)
+{
+	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+struct span text_trim(struct span s)
+{
+	while (s.n && is_blank(s.p[0])) {
+		s.p++;
+		s.n--;
+	}
+	while (s.n && is_blank(s.p[s.n - 1]))
+		s.n--;
+	return s;
+}
+
+bool text_is_nocase(struct span a, const char *s)
+{
+	return a.n == strlen(s) && !strncasecmp(a.p, s, a.n);
+}
+
 int strings_add(struct strings *l, const char *s, size_t n)
 {
 	char **v = realloc(l->v, (l->n + 1) * sizeof(*v));

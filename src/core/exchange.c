@@ -69,8 +69,11 @@ void xfer_free(struct session *s, struct xfer *x)
 {
 	size_t i = (size_t)(x->token & 0xffffffff) - 1;
 
-	if (s->cur == x)
+	if (s->cur == x) {
 		s->cur = NULL;
+		if (x->sse) /* an action may still point into the event */
+			buf_move(&s->grave, &x->parser.data);
+	}
 	if (x->linger_until)
 		s->lingering--;
 	if (x->rq && x->rq->xfer == x->token)
@@ -343,6 +346,7 @@ static int64_t request_backoff(struct session *s, struct request *r, int64_t ret
 
 	backoff_init(&b, s->c);
 	b.attempt = r->attempts ? r->attempts - 1 : 0;
+	b.told = true; /* the steps go on where this request's attempts are */
 	if (retry_after_ms >= 0)
 		backoff_floor(&b, retry_after_ms, s->now);
 	return backoff_next(&b, &s->rng, s->now);
@@ -799,6 +803,8 @@ bool session_on_data(struct session *s, uint64_t token, char **p, size_t *n, boo
 				on_event(s, x, &ev);
 		}
 		s->cur = NULL;
+		if (s->eof || s->signalled)
+			session_due(s, now); /* perhaps the last answer */
 		if (!xfer_find(s, token)) { /* the message ended its own stream */
 			*n = 0;
 			return false;
@@ -1215,6 +1221,7 @@ void session_on_done(struct session *s, uint64_t token, const struct http_result
 	}
 	xfer_free(s, x);
 	session_pump(s);
+	session_check_drained(s);
 }
 
 void session_on_start_failed(struct session *s, uint64_t token, const char *why, int64_t now)

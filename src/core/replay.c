@@ -122,7 +122,6 @@ static void session_made(struct session *s, struct span result)
 		s->stream.nseen = 0;
 		s->stream.retry_ms = -1;
 	}
-	session_succeeded(s);
 }
 
 void handshake_done(struct session *s, struct request *r, const struct rpc_msg *m)
@@ -144,6 +143,7 @@ void handshake_done(struct session *s, struct request *r, const struct rpc_msg *
 		return;
 	}
 	session_made(s, m->result);
+	session_succeeded(s);
 	buf_reset(&s->init_result);
 	buf_add(&s->init_result, m->result);
 	s->client_initialized = true;

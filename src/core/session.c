@@ -50,6 +50,7 @@ static void bufs_init(struct session *s)
 	buf_init(&s->level_params, OUT_MAX);
 	buf_init(&s->relist_cursor, OUT_MAX);
 	buf_init(&s->auth_text, 2048);
+	buf_init(&s->grave, OUT_MAX);
 }
 
 struct session *session_new(const struct core_config *c, const struct session_seed *seed, const char *url, int64_t now, int64_t wall_s)
@@ -112,7 +113,7 @@ void session_free(struct session *s)
 	catalog_free(s->catalog);
 	free(s->url);
 	struct buf *all[] = { &s->sid, &s->endpoint, &s->headers, &s->scratch, &s->out, &s->init_params, &s->init_result,
-		&s->init_error, &s->level_params, &s->relist_cursor, &s->auth_text };
+		&s->init_error, &s->level_params, &s->relist_cursor, &s->auth_text, &s->grave };
 	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
 		buf_fini(all[i]);
 	free(s);

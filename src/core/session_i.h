@@ -184,6 +184,7 @@ struct session {
 	void (*hook)(void *, const struct session_answer *);
 	void *hook_arg;
 	struct xfer *cur;            /* whose bytes are being read */
+	struct buf grave;            /* its last event, when it ended itself */
 	struct span cur_whole;       /* its whole collected body */
 	size_t lingering;
 	struct eras *eras;           /* translation between eras, NULL until needed */

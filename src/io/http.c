@@ -31,8 +31,8 @@
 #include "io/http_sockets.h"
 #include "io/http_table.h"
 
-#define POOL_CONNECTIONS 64L
-#define POOL_TRANSFERS 64u
+#define POOL_LEAST 64u                         /* connections and handles kept for reuse, */
+#define POOL_MOST 2048u                        /* at least and at most */
 #define UPLOAD_SMALL (16L * 1024)              /* the least libcurl takes */
 #define UPLOAD_LARGE (64L * 1024)
 
@@ -75,8 +75,8 @@ struct http {
 	struct transfer *given;  /* whose fact http_next() gave last */
 	bool given_over;         /* and it is to be retired at the next call */
 	struct buf out;          /* its DATA */
-	struct transfer *pool[POOL_TRANSFERS];
-	size_t pooled;
+	struct transfer **pool;
+	size_t pooled, pool_size;
 	struct http_ca ca;
 };
 
@@ -358,7 +358,7 @@ static void transfer_retire(struct transfer *t)
 	link_remove(&t->ready);
 	drop_bytes(t);
 	t->in.max = SIZE_MAX;
-	if ((t->flags & HTTP_FOREIGN) || h->pooled == POOL_TRANSFERS) {
+	if ((t->flags & HTTP_FOREIGN) || h->pooled == h->pool_size) {
 		transfer_free(t);
 		return;
 	}
@@ -714,7 +714,7 @@ static int multi_setup(struct http *h, struct loop *l)
 	h->multi = curl_multi_init();
 	if (!h->multi || http_sockets_init(&h->sockets, l, h->multi) < 0)
 		return -1;
-	if (curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS, POOL_CONNECTIONS) != CURLM_OK)
+	if (curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS, (long)h->pool_size + 4) != CURLM_OK)
 		return -1;
 	return curl_multi_setopt(h->multi, CURLMOPT_MAX_HOST_CONNECTIONS, 0L) == CURLM_OK ? 0 : -1;
 }
@@ -742,7 +742,9 @@ struct http *http_new(const struct http_config *c, struct loop *l, struct err *e
 	link_init(&h->ready);
 	link_init(&h->waiting);
 	buf_init(&h->out, SIZE_MAX);
-	if (multi_setup(h, l) < 0 || cookies_setup(h) < 0) {
+	h->pool_size = c->parallel < POOL_LEAST ? POOL_LEAST : c->parallel > POOL_MOST ? POOL_MOST : c->parallel;
+	h->pool = calloc(h->pool_size, sizeof *h->pool);
+	if (!h->pool || multi_setup(h, l) < 0 || cookies_setup(h) < 0) {
 		err_set(e, "no memory for HTTP");
 		http_free(h);
 		return NULL;
@@ -765,6 +767,7 @@ void http_free(struct http *h)
 	}
 	while (h->pooled)
 		transfer_free(h->pool[--h->pooled]);
+	free(h->pool);
 	curl_multi_cleanup(h->multi);
 	curl_share_cleanup(h->cookies);
 	http_table_fini(&h->table);

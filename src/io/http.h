@@ -29,6 +29,7 @@ struct http_config {
 	const char *unix_socket;            /* NULL for none */
 	bool ipv4_only, cookies, http2;
 	size_t max_header_bytes;            /* all headers of one response; 256 KiB */
+	size_t parallel;                    /* exchanges that usually run at once: so many connections are kept */
 	size_t high_water;                  /* http_backlog() past this pauses a transfer */
 	const char *user_agent;
 };

@@ -4,7 +4,8 @@
  * descriptor that is no longer in the table is dropped.
  *
  * Signals arrive by a pipe of our own: the handler writes the number, the loop
- * wakes up, reads it and queues it. Two of the same kind stay two. */
+ * wakes up, reads it and queues it. Two of the same kind stay two, and a flood
+ * of one kind does not crowd out another. */
 #include "io/loop.h"
 
 #include <errno.h>
@@ -26,7 +27,8 @@
 #endif
 
 #define LOOP_BATCH 64       /* kernel events taken in one go */
-#define LOOP_SIGNALS 16     /* collected and not yet taken; more are dropped */
+#define LOOP_SIGNALS 16     /* different ones that can be caught */
+#define LOOP_SAME 2         /* of one kind that wait to be taken; more tell nothing new */
 #define LOOP_FIRST_FDS 64
 
 enum watch_kind { WATCH_NONE, WATCH_FD, WATCH_FILE };
@@ -48,7 +50,7 @@ struct loop {
 	int epfd;
 #endif
 	int sigpipe[2];
-	int queued[LOOP_SIGNALS], nqueued;
+	int queued[LOOP_SIGNALS * LOOP_SAME], nqueued;
 	struct { int signo; struct sigaction old; } saved[LOOP_SIGNALS];
 	int nsaved;
 };
@@ -376,6 +378,16 @@ static void on_signal(int signo)
 	errno = saved;
 }
 
+static void signal_queue(struct loop *l, int signo)
+{
+	int same = 0;
+
+	for (int i = 0; i < l->nqueued; i++)
+		same += l->queued[i] == signo;
+	if (same < LOOP_SAME && l->nqueued < LOOP_SIGNALS * LOOP_SAME)
+		l->queued[l->nqueued++] = signo;
+}
+
 static void signals_collect(struct loop *l)
 {
 	unsigned char byte[LOOP_SIGNALS];
@@ -384,8 +396,8 @@ static void signals_collect(struct loop *l)
 	if (l->sigpipe[0] < 0)
 		return;
 	while ((n = read(l->sigpipe[0], byte, sizeof(byte))) > 0 || (n < 0 && errno == EINTR))
-		for (ssize_t i = 0; i < n && l->nqueued < LOOP_SIGNALS; i++)
-			l->queued[l->nqueued++] = byte[i];
+		for (ssize_t i = 0; i < n; i++)
+			signal_queue(l, byte[i]);
 }
 
 static int signals_pipe(struct loop *l)

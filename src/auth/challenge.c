@@ -134,26 +134,23 @@ static bool read_challenge(struct challenge *c, struct reader *r)
 	struct span scheme = take_token(r), name, value;
 	bool first_bearer = !c->bearer && name_is(scheme, "Bearer");
 	bool dpop = name_is(scheme, "DPoP");
-	bool ours = first_bearer || dpop;
+	bool ours = first_bearer || dpop, more;
 
 	if (scheme.n == 0)
 		return false;
 	c->bearer |= first_bearer;
 	c->dpop |= dpop;
 	skip_blanks(r);
-	if (r->p < r->end && *r->p != ',' && !take_parameter_name(r, &name)) {
+	more = take_parameter_name(r, &name);
+	if (!more)
 		skip_token68(r);
-		return true;
-	}
-	if (r->p == r->end || *r->p == ',')
-		return true;
-	do {
+	for (skip_commas(r); more || take_parameter_name(r, &name); skip_commas(r)) {
+		more = false;
 		if (!take_value(r, &value))
 			return false;
 		if (ours)
 			on_parameter(c, first_bearer, name, value);
-		skip_commas(r);
-	} while (r->p < r->end && take_parameter_name(r, &name));
+	}
 	return true;
 }
 

@@ -161,13 +161,13 @@ static struct span give(struct stdio *s, size_t n, size_t end)
 static enum stdio_line next_line(struct stdio *s, struct span *line)
 {
 	const char *p = buf_data(&s->buf);
-	size_t n = s->scan - s->start, shown = n < SHOWN_MAX ? n : SHOWN_MAX;
+	size_t n = s->scan - s->start;
 
 	if (s->newline || (s->in_ended && n > 0 && !overlong(s) && !s->nomem)) {
 		if (n > 0 && p[s->scan - 1] == '\r')
 			n--;
 		if (n > s->max_line) {
-			*line = give(s, shown, s->scan + s->newline);
+			*line = give(s, n < SHOWN_MAX ? n : SHOWN_MAX, s->scan + s->newline);
 			return STDIO_TOO_LONG;
 		}
 		*line = give(s, n, s->scan + s->newline);
@@ -179,7 +179,7 @@ static enum stdio_line next_line(struct stdio *s, struct span *line)
 
 		s->nomem = false;
 		s->skipping = true;
-		*line = give(s, shown, s->scan);
+		*line = give(s, n < SHOWN_MAX ? n : SHOWN_MAX, s->scan);
 		return kind;
 	}
 	*line = SPAN_NONE;

@@ -650,13 +650,14 @@ bool http_on_event(struct http *h, const struct loop_event *ev)
 
 int64_t http_deadline(const struct http *h)
 {
-	return h->sockets.deadline;
+	return http_sockets_deadline(&h->sockets);
 }
 
 void http_on_time(struct http *h, int64_t now)
 {
 	int running;
 
+	http_sockets_retry(&h->sockets, now);
 	if (!h->sockets.deadline || now < h->sockets.deadline)
 		return;
 	h->sockets.deadline = 0; /* libcurl sets the next one during the call */

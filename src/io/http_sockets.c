@@ -16,6 +16,12 @@
 #define FD_OPEN 1u
 #define FD_WATCHED 2u
 #define FD_HELD 4u
+#define FD_IN 8u         /* what it is watched for */
+#define FD_OUT 16u
+#define FD_MISSED 32u    /* the loop had no memory for it */
+
+#define FIRST_FDS ((size_t)256)
+#define MISSED_RETRY_MS 100
 
 /* Clears, then sets. The table grows only to set something. */
 static int fd_mark(struct http_sockets *s, int fd, unsigned set, unsigned clear)
@@ -54,25 +60,57 @@ static int on_timer(CURLM *multi, long timeout_ms, void *arg)
 	return 0;
 }
 
+static int watch(struct http_sockets *s, int fd, unsigned state)
+{
+	unsigned events = (state & FD_IN ? LOOP_READ : 0) | (state & FD_OUT ? LOOP_WRITE : 0);
+
+	return loop_set(s->loop, fd, events, TAG_SPACE | (uint32_t)fd);
+}
+
+/* A failure reported to libcurl would end the multi handle for good, with every
+ * transfer in it; so the socket is remembered and tried again. */
 static int on_watch(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
 {
 	struct http_sockets *s = arg;
-	unsigned events = 0;
+	unsigned state = FD_WATCHED;
 
 	(void)easy;
 	(void)socket_arg;
 	if (what == CURL_POLL_REMOVE) {
-		fd_mark(s, fd, 0, FD_WATCHED);
+		fd_mark(s, fd, 0, FD_WATCHED | FD_MISSED);
 		loop_del(s->loop, fd);
 		return 0;
 	}
-	if (what & CURL_POLL_IN)
-		events |= LOOP_READ;
-	if (what & CURL_POLL_OUT)
-		events |= LOOP_WRITE;
-	if (fd_mark(s, fd, FD_WATCHED, 0) < 0)
-		return -1;
-	return loop_set(s->loop, fd, events, TAG_SPACE | (uint32_t)fd);
+	state |= what & CURL_POLL_IN ? FD_IN : 0;
+	state |= what & CURL_POLL_OUT ? FD_OUT : 0;
+	if (watch(s, fd, state) < 0) {
+		state |= FD_MISSED;
+		s->retry_at = loop_now() + MISSED_RETRY_MS;
+	}
+	fd_mark(s, fd, state, FD_IN | FD_OUT | FD_MISSED);
+	return 0;
+}
+
+void http_sockets_retry(struct http_sockets *s, int64_t now)
+{
+	if (!s->retry_at || now < s->retry_at)
+		return;
+	s->retry_at = 0;
+	for (size_t fd = 0; fd < s->n; fd++) {
+		if (!(s->state[fd] & FD_MISSED))
+			continue;
+		if (watch(s, (int)fd, s->state[fd]) < 0)
+			s->retry_at = now + MISSED_RETRY_MS;
+		else
+			s->state[fd] &= (unsigned char)~FD_MISSED;
+	}
+}
+
+int64_t http_sockets_deadline(const struct http_sockets *s)
+{
+	if (!s->deadline || !s->retry_at)
+		return s->deadline + s->retry_at;
+	return s->deadline < s->retry_at ? s->deadline : s->retry_at;
 }
 
 static int socket_new(const struct curl_sockaddr *a)
@@ -95,7 +133,7 @@ curl_socket_t http_sockets_open(struct http_sockets *s, const struct curl_sockad
 
 	if (fd < 0)
 		return CURL_SOCKET_BAD;
-	if (fd_mark(s, fd, FD_OPEN, FD_WATCHED | FD_HELD) < 0) {
+	if (fd_mark(s, fd, FD_OPEN, 0xff) < 0) {
 		close(fd);
 		return CURL_SOCKET_BAD;
 	}
@@ -108,7 +146,7 @@ int http_sockets_on_close(void *arg, curl_socket_t fd)
 
 	if ((size_t)fd < s->n && (s->state[fd] & FD_WATCHED))
 		loop_del(s->loop, fd);
-	fd_mark(s, fd, 0, FD_OPEN | FD_WATCHED | FD_HELD);
+	fd_mark(s, fd, 0, 0xff);
 	return close(fd);
 }
 
@@ -139,7 +177,7 @@ void http_sockets_hold(struct http_sockets *s, curl_socket_t fd, bool hold)
 void http_sockets_shut_idle(struct http_sockets *s)
 {
 	for (size_t fd = 0; fd < s->n; fd++)
-		if (s->state[fd] == FD_OPEN)
+		if ((s->state[fd] & (FD_OPEN | FD_WATCHED | FD_HELD)) == FD_OPEN)
 			(void)shutdown((int)fd, SHUT_RDWR);
 }
 
@@ -147,7 +185,11 @@ int http_sockets_init(struct http_sockets *s, struct loop *l, CURLM *multi)
 {
 	CURLMcode rc = CURLM_OK;
 
-	*s = (struct http_sockets){ .loop = l };
+	*s = (struct http_sockets){ .loop = l, .state = calloc(1, FIRST_FDS), .n = FIRST_FDS };
+	if (!s->state) {
+		s->n = 0;
+		return -1;
+	}
 #define SET(option, value) do { if (rc == CURLM_OK) rc = curl_multi_setopt(multi, option, value); } while (0)
 	SET(CURLMOPT_SOCKETFUNCTION, on_watch);
 	SET(CURLMOPT_SOCKETDATA, s);

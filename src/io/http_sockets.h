@@ -13,6 +13,7 @@
 struct http_sockets {
 	struct loop *loop;    /* borrowed */
 	int64_t deadline;     /* when libcurl wants to be woken; 0: never */
+	int64_t retry_at;     /* when to try again to watch what could not be watched; 0: nothing */
 	unsigned char *state; /* by descriptor */
 	size_t n;
 };
@@ -28,6 +29,11 @@ int http_sockets_on_close(void *arg, curl_socket_t fd);
 
 /* False when the event is not about a socket of libcurl; otherwise what to tell it. */
 bool http_sockets_event(const struct loop_event *ev, curl_socket_t *fd, int *what);
+
+/* The earlier of libcurl's time and our own; 0: none. */
+int64_t http_sockets_deadline(const struct http_sockets *s);
+/* To be called at that time. */
+void http_sockets_retry(struct http_sockets *s, int64_t now);
 
 /* Says of a socket that is not watched that it is in use all the same. */
 void http_sockets_hold(struct http_sockets *s, curl_socket_t fd, bool hold);

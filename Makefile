@@ -69,7 +69,7 @@ unit: $(UNIT)
 # Every unit test, then every integration test that needs no package.
 check: $(BIN) $(UNIT)
 	@for t in $(UNIT); do echo "== $$t"; $$t || exit 1; done
-	BRIDGE=$(abspath $(BIN)) node --test --test-concurrency=2 tests/integration/
+	BRIDGE=$(abspath $(BIN)) node --test --test-concurrency=2 tests/integration/*.test.mjs
 
 valgrind: $(UNIT)
 	@for t in $(UNIT); do echo "== valgrind $$t"; \

@@ -22,6 +22,7 @@
 #define OUT_HIGH_WATER ((size_t)4 << 20) /* unread output past which the network is not read */
 #define LAST_FLUSH_MS 1000               /* a client that reads slowly gets this long for the last answers */
 #define SLEPT_MS 3000                    /* the boot clock ran this far ahead: the machine slept */
+#define TRACE_BYTES 4096u                /* of a message in the log, at trace only */
 #define METHODS 3
 #define SETS 2
 
@@ -144,6 +145,8 @@ static void start_http(struct bridge *b, const struct action *a)
 	}
 	if (!rq.shared || !rq.url)
 		err_set(&e, "out of memory");
+	if (a->body.n)
+		log_trace("to server: %.*s", (int)(a->body.n < TRACE_BYTES ? a->body.n : TRACE_BYTES), a->body.p);
 	if (e.text[0] || http_start(b->http, &rq, &e) != 0)
 		session_on_start_failed(b->session, a->token, e.text, b->now);
 	free(url);
@@ -156,6 +159,7 @@ static void send_line(struct bridge *b, struct action *a)
 
 	if (b->out_closed)
 		return;
+	log_trace("to client: %.*s", (int)(a->text.n < TRACE_BYTES ? a->text.n : TRACE_BYTES), a->text.p);
 	if (a->owned.mem) {
 		rc = stdio_write_take(b->io, &a->owned);
 	} else if (a->token) {
@@ -257,6 +261,7 @@ static void take_stdin(struct bridge *b)
 
 	while (!b->ending && session_wants_input(b->session) && (got = stdio_next(b->io, &line)) != STDIO_NONE) {
 		buf_init(&big, SIZE_MAX);
+		log_trace("from client: %.*s", (int)(line.n < TRACE_BYTES ? line.n : TRACE_BYTES), line.p);
 		if (got != STDIO_LINE) {
 			session_on_client_too_long(b->session, line, b->now);
 		} else if (line.n >= BUF_KEEP && stdio_take(b->io, &big) == 0) {

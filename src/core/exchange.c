@@ -194,6 +194,17 @@ void request_drop(struct session *s, struct request *r)
 		s->parked--;
 		s->parked_bytes -= r->line.len;
 	}
+	if (r->twin) {
+		uint64_t twin = r->twin;
+		struct request *q = s->ledger.head;
+		while (q && q->token != twin)
+			q = q->next;
+		r->twin = 0;
+		if (q)
+			q->twin = 0;
+		if (q && q->purpose == RQ_HEDGE)
+			request_drop(s, q);
+	}
 	if (s->handshake == r)
 		s->handshake = NULL;
 	if (s->step_rq == r)
@@ -796,6 +807,10 @@ bool session_on_data(struct session *s, uint64_t token, char **p, size_t *n, boo
 		if (got < 0) {
 			x->too_large = true;
 			session_note(s, NOTE_WARN, "an event of the server was larger than the limit and was dropped");
+			if (x->rq && x->kind != XF_STREAM) {
+				request_refuse(s, x->rq, ERR_MESSAGE_TOO_LARGE, "The answer of the server is larger than the limit", -1);
+				*n = 0;
+			}
 		} else if (got > 0 && !(x->kind == XF_STREAM && stream_on_event(s, x, &ev))) {
 			if (x->kind == XF_STREAM)
 				exchange_message(s, NULL, ev.data, NULL);
@@ -892,13 +907,10 @@ static void session_gone(struct session *s, struct xfer *x, struct request *r)
 	if (!current || s->state == SESSION_REVIVE || s->state == SESSION_WAIT)
 		return; /* noticed before; it goes out with the new session */
 	if (r->revives++ > 0) {
-		struct failure f = { .what = "The server keeps losing the session", .retry_after_ms = -1, .kind = ERR_UPSTREAM_UNAVAILABLE };
 		s->force_init = true;
-		r->state = REQ_SENT; /* it was counted as parked above */
-		s->parked--;
-		s->parked_bytes -= r->line.len;
-		f.line = true;
-		request_failed(s, r, &f);
+		if (r->purpose == RQ_CLIENT)
+			request_refuse(s, r, ERR_UPSTREAM_UNAVAILABLE, "The server lost the session again while the request was being sent a second time", -1);
+		session_line_down(s, "the server keeps losing the session", -1, -1);
 		return;
 	}
 	memmove(s->gone_times + 1, s->gone_times, 5 * sizeof(int64_t));
@@ -1326,6 +1338,26 @@ static int64_t probe_time(struct session *s, struct request *r)
 	return quiet + s->c->probe_after_ms;
 }
 
+/* Sends a repeatable request once more beside the attempt that is silent; the
+ * first answer wins. */
+static void hedge(struct session *s, struct request *r)
+{
+	struct request *h;
+	char method[64];
+
+	if (r->method.n >= sizeof(method))
+		return;
+	snprintf(method, sizeof(method), "%.*s", (int)r->method.n, r->method.p);
+	request_new_own(s, &h, RQ_HEDGE, method, r->params);
+	if (!h)
+		return;
+	session_note(s, NOTE_DEBUG, "%s is silent; sent once more beside", method);
+	h->timeout_ms = r->timeout_ms;
+	h->twin = r->token;
+	r->twin = h->token;
+	request_post(s, h);
+}
+
 /* The ping was answered: a stream with event ids is taken up on a new
  * connection, the old one may be half dead. Not answered: so is the call's. */
 void session_probed(struct session *s, bool alive)
@@ -1341,7 +1373,9 @@ void session_probed(struct session *s, bool alive)
 		}
 		const struct xfer *x = r->xfer ? xfer_find(s, r->xfer) : NULL;
 		bool quiet = !x || x->rx_at < r->probed_at;
-		if (alive && quiet && r->last_id.len && dialect_resumes(s->era)) {
+		if (alive && quiet && !r->last_id.len && r->repeatable && !r->is_tool_call && !r->twin) {
+			hedge(s, r);
+		} else if (alive && quiet && r->last_id.len && dialect_resumes(s->era)) {
 			request_detach(s, r);
 			r->state = REQ_BROKEN;
 			r->not_before = s->now;

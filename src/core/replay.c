@@ -188,10 +188,15 @@ static void replay_done(struct session *s)
 		replay_after(s);
 }
 
-static void step_subs(struct session *s)
+/* refused: the one just tried is not to be had any more. */
+static void step_subs(struct session *s, bool refused)
 {
+	struct subscription *was = s->step_sub;
+
 	s->step = STEP_SUBS;
-	s->step_sub = s->step_sub ? s->step_sub->next : s->subs;
+	s->step_sub = was ? was->next : s->subs;
+	if (was && refused)
+		subs_set(s, buf_span(&was->params), false);
 	if (!s->step_sub) {
 		replay_done(s);
 		return;
@@ -206,7 +211,7 @@ static void step_level(struct session *s)
 	if (s->level_params.len)
 		post_step(s, RQ_LEVEL, "logging/setLevel", buf_span(&s->level_params));
 	else
-		step_subs(s);
+		step_subs(s, false);
 }
 
 static void step_initialized(struct session *s)
@@ -289,7 +294,11 @@ static void revived_init(struct session *s, const struct rpc_msg *m)
 	s->revived_misfits = 0;
 	if (before[0] && strcmp(before, s->version) != 0) {
 		session_note(s, NOTE_WARN, "the server now speaks protocol %s; the client was told %s", s->version[0] ? s->version : "unknown", before);
-		s->version_changed = true;
+		if (!version_is_known_legacy(s->version)) {
+			memcpy(s->version, before, sizeof(before));
+			session_unacceptable(s);
+			return;
+		}
 	}
 	if (!span_eq(json_get(m->result, "capabilities"), json_get(buf_span(&s->init_result), "capabilities")))
 		session_note(s, NOTE_INFO, "the server's capabilities have changed");
@@ -302,6 +311,18 @@ void replay_on_answer(struct session *s, struct request *r, const struct rpc_msg
 
 	if (p == RQ_RELIST) {
 		replay_on_relist(s, r, m);
+		return;
+	}
+	if (p == RQ_HEDGE) {
+		struct request *q = s->ledger.head;
+		while (q && q->token != r->twin)
+			q = q->next;
+		if (q) {
+			r->twin = q->twin = 0;
+			request_detach(s, q);
+			exchange_answer(s, q, m, NULL);
+		}
+		request_drop(s, r);
 		return;
 	}
 	if (p == RQ_DISCOVER || p == RQ_LISTEN) {
@@ -327,10 +348,8 @@ void replay_on_answer(struct session *s, struct request *r, const struct rpc_msg
 		revived_init(s, m);
 		break;
 	case RQ_LEVEL:
-		step_subs(s);
-		break;
 	case RQ_SUBSCRIBE:
-		step_subs(s);
+		step_subs(s, m->kind == RPC_ERROR);
 		break;
 	default:
 		break;
@@ -380,7 +399,7 @@ void replay_on_failure(struct session *s, struct request *r, const struct failur
 			break;
 		if (kept.kind == ERR_BAD_UPSTREAM || kept.kind == ERR_AUTH_REQUIRED) {
 			session_note(s, NOTE_WARN, "the new session refused a replayed step: %s", what);
-			step_subs(s);
+			step_subs(s, true);
 		} else {
 			session_line_down(s, what, kept.retry_after_ms, -1);
 		}

@@ -21,6 +21,7 @@ enum req_purpose {
 	RQ_RELIST,     /* ours: what does the server list now? */
 	RQ_DISCOVER,   /* ours: server/discover */
 	RQ_LISTEN,     /* ours: subscriptions/listen for a legacy client */
+	RQ_HEDGE,      /* a silent repeatable request, once more beside it */
 	RQ_PURPOSES,
 };
 
@@ -66,6 +67,7 @@ struct request {
 	uint64_t barrier;                 /* notifications up to this number go first */
 	bool maybe_ran, repeatable, cancelled, resumable, counted;
 	bool is_tool_call;
+	uint64_t twin;                    /* token of the other attempt (RQ_HEDGE and what it stands beside) */
 	unsigned rounds;                  /* input_required rounds so far */
 	void *extra;                      /* the eras' own (struct translation), freed by them */
 };

@@ -386,6 +386,8 @@ void session_line_down(struct session *s, const char *why, int64_t floor_ms, int
 	snprintf(kept, sizeof(kept), "%s", why);
 	if (s->state == SESSION_DRAIN || s->state == SESSION_END)
 		return;
+	if (s->state == SESSION_READY && s->now - s->state_since >= s->c->max_retry_ms)
+		backoff_reset(&s->backoff); /* it had been healthy for long */
 	if (first) {
 		s->outage_since = s->now;
 		s->last_drop_at = s->now;
@@ -418,6 +420,15 @@ void session_line_down(struct session *s, const char *why, int64_t floor_ms, int
 			buf_printf(&a->owned, "connection lost (%s); trying again in %.1f s", kept, (double)(s->wait_until - s->now) / 1000);
 		}
 	}
+}
+
+void session_unacceptable(struct session *s)
+{
+	s->force_init = true;
+	session_forget(s);
+	s->down_until = 0; /* the next request tries again, and is told */
+	session_enter(s, SESSION_DOWN, "the server speaks another protocol version now");
+	refuse_parked(s, ERR_UNSUPPORTED, "The server now speaks a protocol version that this client did not agree to", -1);
 }
 
 void session_reconnect(struct session *s)

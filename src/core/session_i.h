@@ -136,7 +136,6 @@ struct session {
 	unsigned revived_misfits;    /* wrong transport in REVIVE, in a row */
 	int64_t gone_times[6];       /* session-gone verdicts, newest first */
 	bool gone_once;              /* in this outage */
-	bool version_changed;        /* to be told on the next request */
 	bool force_init;             /* the session id is known to be dead */
 	int64_t last_drop_at, last_drop_len;
 	char drop_why[160];
@@ -207,6 +206,8 @@ void session_ready(struct session *s);
 void session_succeeded(struct session *s);
 /* A failed attempt, for the breaker. */
 void session_failed_attempt(struct session *s, bool exhausted);
+/* The server speaks a protocol version now that the client did not agree to. */
+void session_unacceptable(struct session *s);
 /* WAIT is over (or a request woke us): PROBE or REVIVE. */
 void session_reconnect(struct session *s);
 void session_set_session_id(struct session *s, struct span sid);

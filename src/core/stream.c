@@ -107,8 +107,6 @@ enum body_mode stream_on_head(struct session *s, struct xfer *x, const struct ht
 		t->state = STREAM_LIVE;
 		t->opened_at = t->byte_at = s->now;
 		session_note(s, NOTE_DEBUG, "standing stream is open");
-		if (s->era == ERA_HTTP && s->state == SESSION_READY)
-			session_succeeded(s);
 	}
 	return BODY_STREAM;
 }

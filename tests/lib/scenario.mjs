@@ -74,5 +74,11 @@ export function assertOwnError(answer, kind) {
 	assert.equal(typeof message, 'string');
 	return answer.error;
 }
-/** The names of the list page `path` asks for, taken in full by the client. */
-export async function listTools(br) { return assertResult(await br.request('tools/list')).tools; }
+/** The server goes away and the bridge has noticed; gives the list request that made it notice, which waits (in an object, since it could be awaited). */
+export async function goAway(srv, br, options) {
+	await srv.standing();
+	await srv.stop(options);
+	const waiting = br.request('tools/list');
+	await br.logged(/ready > wait/);
+	return { waiting };
+}

@@ -15,6 +15,9 @@ function idToken(text) {
 	return m ? m[1] : 'null';
 }
 
+/** RST where the socket can do that; TLS hides the descriptor. */
+function reset(socket) { if (socket.encrypted) socket.destroy(); else socket.resetAndDestroy(); }
+
 /** One HTTP request and the ways to answer it. */
 export class Exchange {
 	constructor(connection, head, headers, body) {
@@ -57,7 +60,7 @@ export class Exchange {
 	envelope(member) { return `{"jsonrpc":"2.0","id":${this.id},${JSON.stringify(member).slice(1)}`; }
 	stream(options) { return new EventStream(this, options); }
 	/** Sends RST. */
-	reset() { this.connection.socket.resetAndDestroy(); return this; }
+	reset() { reset(this.connection.socket); return this; }
 	fin() { this.connection.socket.end(); return this; }
 	/** Never answers, and keeps the connection. */
 	silence() { this.silent = true; return this; }
@@ -203,12 +206,13 @@ const text = (value) => ({ content: [{ type: 'text', text: String(value) }] });
  * resumable); standing (offer the GET stream); sessions (give session ids);
  * version (the newest spoken); retry (hint in ms, primes every stream);
  * beat (comment interval of streams, ms); postStatus (of a POST to an
- * SSE-only server); endpoint(session) (the endpoint event); tls; socketPath.
+ * SSE-only server); endpoint(session) (the endpoint event); tls; socketPath; host to listen on.
  */
 export class Server {
 	constructor(options = {}) {
 		this.options = { mode: 'http', respond: 'json', ids: false, standing: true, sessions: true, version: '2025-11-25', postStatus: 405, ...options };
 		this.connections = new Set();
+		this.sockets = new Set();
 		this.accepted = 0;
 		this.exchanges = [];
 		this.sessions = new Map();
@@ -229,6 +233,8 @@ export class Server {
 		const { tls: secure, socketPath } = this.options;
 		const take = (socket) => {
 			this.accepted++;
+			this.sockets.add(socket);
+			socket.on('close', () => this.sockets.delete(socket));
 			socket.setNoDelay?.(true);
 			if (this.onConnection?.(socket) === true) { socket.on('error', () => {}); return; }
 			this.connections.add(new Connection(this, socket));
@@ -237,11 +243,11 @@ export class Server {
 		this.listener.on('tlsClientError', () => {});
 		await new Promise((ok, fail) => {
 			this.listener.once('error', fail);
-			if (socketPath) this.listener.listen(socketPath, ok); else this.listener.listen(port, '127.0.0.1', ok);
+			if (socketPath) this.listener.listen(socketPath, ok); else this.listener.listen(port, this.options.host ?? '127.0.0.1', ok);
 		});
 		if (!socketPath) this.port = this.listener.address().port;
 	}
-	get origin() { return `${this.options.tls ? 'https' : 'http'}://127.0.0.1:${this.port}`; }
+	get origin() { return `${this.options.tls ? 'https' : 'http'}://${this.options.host ?? '127.0.0.1'}:${this.port}`; }
 	get url() { return `${this.origin}${this.options.mode === 'sse' ? '/sse' : '/mcp'}`; }
 
 	/** Goes away: nothing listens, every connection is reset (or closed politely). */
@@ -253,6 +259,7 @@ export class Server {
 		const closed = new Promise((ok) => this.listener.close(ok));
 		this.listener = null;
 		this.cut(polite ? 'fin' : 'reset');
+		for (const s of this.sockets) s.destroy();
 		await closed;
 	}
 	/** The same address again. */
@@ -261,7 +268,7 @@ export class Server {
 	forget() { this.sessions.clear(); }
 	/** Cuts every connection that stands. */
 	cut(how = 'reset') {
-		for (const c of this.connections) if (how === 'reset') c.socket.resetAndDestroy(); else c.socket.destroy();
+		for (const c of this.connections) if (how === 'reset') reset(c.socket); else c.socket.destroy();
 	}
 
 	/**

@@ -47,6 +47,7 @@ struct transfer {
 	enum http_method method;
 	bool tls_ready;          /* the easy handle knows the trust anchors */
 	bool in_multi;
+	bool clean;              /* ended as it should: the handle can serve again */
 	bool paused, collect;
 	bool stalled;            /* libcurl keeps a piece that we refused */
 	bool head_ready;         /* HEAD is to be given */
@@ -234,6 +235,8 @@ static int on_seek(void *arg, curl_off_t offset, int origin)
 
 	(void)offset;
 	(void)origin;
+	if (t->attempt.given == 0)
+		return CURL_SEEKFUNC_OK;
 	t->attempt.refusal = REFUSED_REPEAT;
 	return CURL_SEEKFUNC_FAIL;
 }
@@ -350,7 +353,9 @@ static void transfer_stop(struct transfer *t)
 	link_remove(&t->waiting);
 }
 
-/* To the pool. No callback, list or table knows the transfer any more. */
+/* To the pool, or away: a handle whose transfer failed or was cut off may carry
+ * what libcurl meant to do next (a rewind, say) into its next transfer. No
+ * callback, list or table knows the transfer any more. */
 static void transfer_retire(struct transfer *t)
 {
 	struct http *h = t->h;
@@ -358,7 +363,7 @@ static void transfer_retire(struct transfer *t)
 	link_remove(&t->ready);
 	drop_bytes(t);
 	t->in.max = SIZE_MAX;
-	if ((t->flags & HTTP_FOREIGN) || h->pooled == h->pool_size) {
+	if ((t->flags & HTTP_FOREIGN) || !t->clean || h->pooled == h->pool_size) {
 		transfer_free(t);
 		return;
 	}
@@ -367,7 +372,7 @@ static void transfer_retire(struct transfer *t)
 	head_reset(&t->head, h->c.max_header_bytes);
 	t->token = 0;
 	t->body = SPAN_NONE;
-	t->paused = t->collect = t->stalled = t->head_ready = t->done = false;
+	t->clean = t->paused = t->collect = t->stalled = t->head_ready = t->done = false;
 	t->attempt = (struct http_attempt){ 0 };
 	h->pool[h->pooled++] = t;
 }
@@ -452,6 +457,7 @@ static void transfer_finish(struct transfer *t, CURLcode code)
 	t->attempt.code = code;
 	t->attempt.memory_refused = http_mem_failures() != t->mem_failures;
 	http_result_fill(&t->result, t->easy, &t->attempt, t->errbuf);
+	t->clean = t->result.outcome == HTTP_OK;
 	transfer_stop(t);
 	if (t->collect && t->result.outcome != HTTP_OK)
 		drop_bytes(t); /* half a body is no body */

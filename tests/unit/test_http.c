@@ -750,6 +750,8 @@ static void a_call_on_a_dying_connection_runs_once(void **state)
 	assert_int_equal(g->heads, 0);
 	assert_int_equal(seen(&f->s, &f->s.executions), 2);
 	assert_int_equal(seen(&f->s, &f->s.connections), 1);
+	post(f, 3, "/ok", SPAN_LIT("{}"));
+	assert_int_equal(finish(f, 3)->result.outcome, HTTP_OK);
 }
 
 static void an_empty_post_on_a_dying_connection_runs_once(void **state)

@@ -9,27 +9,57 @@
 #include "wire/skip.h"
 #include "wire/utf8.h"
 
+/* The place travels in a register: each step takes it and gives the place
+ * behind what it passed, or NULL after fail() has noted what is wrong. */
 struct scanner {
-	const char *p, *end;
+	const char *end;
 	unsigned depth;
-	uint64_t objects[JSON_MAX_DEPTH / 64]; /* bit d: what stands open at depth d is an object */
 	bool has_newline;
+	enum json_status status;
+	const char *at;
 	struct json_want *want; /* of the caller */
 	size_t nwant;
 	struct json_want *open; /* wanted member whose value is being read */
+	uint64_t objects[JSON_MAX_DEPTH / 64]; /* bit d: what stands open at depth d is an object */
 };
 
-static inline void skip_space(struct scanner *s)
+static const char *fail(struct scanner *s, const char *p, enum json_status st)
 {
-	const char *p = s->p;
+	s->at = p;
+	s->status = st;
+	return NULL;
+}
 
+/* For a place where something else was due. */
+static const char *unexpected(struct scanner *s, const char *p)
+{
+	return fail(s, p, p == s->end ? JSON_SHORT : JSON_BAD);
+}
+
+static const char *pass_spaces(struct scanner *s, const char *p)
+{
 	for (; p < s->end; p++) {
 		if (*p == '\n' || *p == '\r')
 			s->has_newline = true;
 		else if (*p != ' ' && *p != '\t')
 			break;
 	}
-	s->p = p;
+	return p;
+}
+
+static inline const char *pass_space(struct scanner *s, const char *p)
+{
+	return p < s->end && (unsigned char)*p <= ' ' ? pass_spaces(s, p) : p;
+}
+
+/* True when c comes next; space before it is passed. Most writers put none,
+ * so c is looked for first. */
+static inline bool pass_to(struct scanner *s, const char **p, char c)
+{
+	if (*p < s->end && **p == c)
+		return true;
+	*p = pass_space(s, *p);
+	return *p < s->end && **p == c;
 }
 
 static bool is_hex(char c)
@@ -38,283 +68,275 @@ static bool is_hex(char c)
 }
 
 /* p stands on the backslash. */
-static inline enum json_status scan_escape(struct scanner *s)
+static inline const char *pass_escape(struct scanner *s, const char *p)
 {
-	if (s->end - s->p < 2) {
-		s->p = s->end;
-		return JSON_SHORT;
-	}
-	switch (s->p[1]) {
+	p++;
+	if (p == s->end)
+		return unexpected(s, p);
+	switch (*p++) {
 	case '"': case '\\': case '/': case 'b': case 'f': case 'n': case 'r': case 't':
-		s->p += 2;
-		return JSON_OK;
+		return p;
 	case 'u':
 		break;
 	default:
-		s->p++;
-		return JSON_BAD;
+		return unexpected(s, p - 1);
 	}
-	s->p += 2;
-	for (int i = 0; i < 4; i++, s->p++) {
-		if (s->p == s->end)
-			return JSON_SHORT;
-		if (!is_hex(*s->p))
-			return JSON_BAD;
+	for (int i = 0; i < 4; i++, p++) {
+		if (p == s->end || !is_hex(*p))
+			return unexpected(s, p);
 	}
-	return JSON_OK;
+	return p;
 }
 
 /* p stands on a byte that is not ASCII. */
-static enum json_status scan_utf8(struct scanner *s)
+static const char *pass_utf8(struct scanner *s, const char *p)
 {
-	const char *past = utf8_skip(s->p, s->end);
+	const char *past = utf8_skip(p, s->end);
 	int n;
 
-	if (past > s->p) {
-		s->p = past;
-		return JSON_OK;
-	}
-	n = utf8_length(s->p, s->end);
-	if (n == UTF8_BAD)
-		return JSON_UTF8;
-	if (n == UTF8_SHORT)
-		return JSON_SHORT;
-	s->p += n;
-	return JSON_OK;
+	if (past > p)
+		return past;
+	n = utf8_length(p, s->end);
+	if (n < 1)
+		return fail(s, p, n == UTF8_SHORT ? JSON_SHORT : JSON_UTF8);
+	return p + n;
 }
 
-/* p stands on the opening quote; afterwards behind the closing one. */
-static inline enum json_status scan_string(struct scanner *s, bool *escaped)
+/* The rest of a string, whatever is in it. */
+static const char *pass_string_rest(struct scanner *s, const char *p, bool *escaped)
 {
-	enum json_status st = JSON_OK;
-
-	s->p++;
-	while (st == JSON_OK) {
-		s->p = skip_until(s->p, s->end, SKIP_QUOTE | SKIP_CONTROL | SKIP_NON_ASCII);
-		if (s->p == s->end)
-			return JSON_SHORT;
-		if (*s->p == '"') {
-			s->p++;
-			return JSON_OK;
-		}
-		if (*s->p == '\\') {
+	while (p) {
+		p = skip_until(p, s->end, SKIP_QUOTE | SKIP_CONTROL | SKIP_NON_ASCII);
+		if (p == s->end)
+			return unexpected(s, p);
+		if (*p == '"')
+			return p + 1;
+		if (*p == '\\') {
 			*escaped = true;
-			st = scan_escape(s);
+			p = pass_escape(s, p);
+		} else if ((unsigned char)*p >= 0x80) {
+			p = pass_utf8(s, p);
 		} else {
-			st = (unsigned char)*s->p < 0x20 ? JSON_BAD : scan_utf8(s);
+			return unexpected(s, p);
 		}
 	}
-	return st;
+	return NULL;
 }
 
-static inline enum json_status scan_digits(struct scanner *s)
+/* p stands on the opening quote. Most strings of most messages are short and
+ * plain and end within the first step. */
+static inline const char *pass_string(struct scanner *s, const char *p, bool *escaped)
 {
-	const char *start = s->p;
+	const char *stop = skip_once(++p, s->end, SKIP_QUOTE | SKIP_CONTROL | SKIP_NON_ASCII);
 
-	while (s->p < s->end && *s->p >= '0' && *s->p <= '9')
-		s->p++;
-	if (s->p > start)
-		return JSON_OK;
-	return s->p == s->end ? JSON_SHORT : JSON_BAD;
+	if (stop < s->end && *stop == '"')
+		return stop + 1;
+	return pass_string_rest(s, stop, escaped);
+}
+
+static inline const char *pass_digits(struct scanner *s, const char *p)
+{
+	const char *start = p;
+
+	while (p < s->end && *p >= '0' && *p <= '9')
+		p++;
+	return p > start ? p : unexpected(s, p);
 }
 
 /* RFC 8259, section 6. What may follow a number is the caller's concern. */
-static inline enum json_status scan_number(struct scanner *s)
+static const char *pass_number(struct scanner *s, const char *p)
 {
-	enum json_status st;
-
-	if (*s->p == '-')
-		s->p++;
-	if (s->p < s->end && *s->p == '0')
-		s->p++;
-	else if ((st = scan_digits(s)) != JSON_OK)
-		return st;
-	if (s->p < s->end && *s->p == '.') {
-		s->p++;
-		if ((st = scan_digits(s)) != JSON_OK)
-			return st;
+	if (*p == '-')
+		p++;
+	if (p < s->end && *p == '0')
+		p++;
+	else
+		p = pass_digits(s, p);
+	if (p && p < s->end && *p == '.')
+		p = pass_digits(s, p + 1);
+	if (p && p < s->end && (*p == 'e' || *p == 'E')) {
+		p++;
+		if (p < s->end && (*p == '+' || *p == '-'))
+			p++;
+		p = pass_digits(s, p);
 	}
-	if (s->p < s->end && (*s->p == 'e' || *s->p == 'E')) {
-		s->p++;
-		if (s->p < s->end && (*s->p == '+' || *s->p == '-'))
-			s->p++;
-		if ((st = scan_digits(s)) != JSON_OK)
-			return st;
-	}
-	return JSON_OK;
+	return p;
 }
 
-static inline enum json_status scan_word(struct scanner *s, const char *word)
+static const char *pass_word(struct scanner *s, const char *p, const char *word)
 {
-	for (; *word; word++, s->p++) {
-		if (s->p == s->end)
-			return JSON_SHORT;
-		if (*s->p != *word)
-			return JSON_BAD;
+	for (; *word; word++, p++) {
+		if (p == s->end || *p != *word)
+			return unexpected(s, p);
 	}
-	return JSON_OK;
+	return p;
 }
 
-static inline bool in_object(const struct scanner *s)
+static bool spells(struct span rawkey, const char *name)
 {
-	unsigned d = s->depth - 1;
-	return s->objects[d / 64] >> (d % 64) & 1;
+	for (size_t i = 0; i < rawkey.n; i++) {
+		if (rawkey.p[i] != name[i] || name[i] == '\0')
+			return false;
+	}
+	return name[rawkey.n] == '\0';
 }
 
 static struct json_want *find_want(struct scanner *s, struct span rawkey, bool escaped)
 {
 	for (size_t i = 0; i < s->nwant; i++) {
-		const char *name = s->want[i].key;
-		if (escaped ? json_key_is(rawkey, name) : rawkey.n > 0 && *name == *rawkey.p && span_is(rawkey, name))
+		if (escaped ? json_key_is(rawkey, s->want[i].key) : spells(rawkey, s->want[i].key))
 			return &s->want[i];
 	}
 	return NULL;
 }
 
-/* A key, its colon and the space around them; afterwards a value is due. */
-static inline enum json_status scan_key(struct scanner *s)
+/* A key, its colon and the space around both; behind it a value is due. */
+static inline const char *pass_key(struct scanner *s, const char *p)
 {
-	const char *start = s->p + 1;
+	const char *start;
 	bool escaped = false;
-	enum json_status st;
 
-	if (s->p == s->end)
-		return JSON_SHORT;
-	if (*s->p != '"')
-		return JSON_BAD;
-	if ((st = scan_string(s, &escaped)) != JSON_OK)
-		return st;
-	if (s->depth == 1 && s->nwant)
-		s->open = find_want(s, span_make(start, (size_t)(s->p - 1 - start)), escaped);
-	skip_space(s);
-	if (s->p == s->end)
-		return JSON_SHORT;
-	if (*s->p != ':')
-		return JSON_BAD;
-	s->p++;
-	skip_space(s);
-	if (s->open && s->depth == 1) {
-		s->open->value = span_make(s->p, 0);
+	if (!pass_to(s, &p, '"'))
+		return unexpected(s, p);
+	start = p + 1;
+	p = pass_string(s, p, &escaped);
+	if (!p)
+		return NULL;
+	if (s->depth == 1)
+		s->open = find_want(s, span_make(start, (size_t)(p - 1 - start)), escaped);
+	if (!pass_to(s, &p, ':'))
+		return unexpected(s, p);
+	p = pass_space(s, p + 1);
+	if (s->depth == 1 && s->open) {
+		s->open->value = span_make(p, 0);
 		s->open->count++;
 	}
-	return JSON_OK;
+	return p;
 }
 
-/* p stands on the bracket. *inside: a first element or the value of a first
- * member is due; otherwise the container was empty and is behind us. */
-static inline enum json_status scan_open(struct scanner *s, bool *inside)
+static inline void push(struct scanner *s, bool object)
 {
-	bool object = *s->p == '{';
-	uint64_t bit = (uint64_t)1 << (s->depth % 64);
+	uint64_t *word = &s->objects[s->depth / 64];
 
-	if (s->depth == JSON_MAX_DEPTH)
-		return JSON_DEEP;
-	if (object)
-		s->objects[s->depth / 64] |= bit;
-	else
-		s->objects[s->depth / 64] &= ~bit;
-	s->p++;
-	skip_space(s);
-	if (s->p == s->end)
-		return JSON_SHORT;
-	if (*s->p == (object ? '}' : ']')) {
-		s->p++;
-		return JSON_OK;
-	}
+	*word = (*word & ~((uint64_t)1 << (s->depth % 64))) | (uint64_t)object << (s->depth % 64);
 	s->depth++;
-	*inside = true;
-	return object ? scan_key(s) : JSON_OK;
 }
 
-static inline enum json_status scan_value(struct scanner *s, bool *inside)
+/* True when what stands around the container just closed is an object. */
+static inline bool pop(struct scanner *s)
 {
+	unsigned d = --s->depth - 1; /* at depth 0 nobody asks */
+
+	return s->depth > 0 && (s->objects[d / 64] >> (d % 64) & 1);
+}
+
+static inline void end_wanted(struct scanner *s, const char *p)
+{
+	if (s->depth == 1 && s->open) {
+		s->open->value.n = (size_t)(p - s->open->value.p);
+		s->open = NULL;
+	}
+}
+
+/* The grammar, as three places one can be in. */
+static const char *pass_text(struct scanner *s, const char *p)
+{
+	bool object = false; /* the innermost open container is one */
 	bool escaped;
 
-	if (s->p == s->end)
-		return JSON_SHORT;
-	switch (*s->p) {
-	case '"': return scan_string(s, &escaped);
-	case '{': case '[': return scan_open(s, inside);
-	case 't': return scan_word(s, "true");
-	case 'f': return scan_word(s, "false");
-	case 'n': return scan_word(s, "null");
+value:
+	if (p == s->end)
+		return unexpected(s, p);
+	switch (*p) {
+	case '"': p = pass_string(s, p, &escaped); break;
+	case 't': p = pass_word(s, p, "true"); break;
+	case 'f': p = pass_word(s, p, "false"); break;
+	case 'n': p = pass_word(s, p, "null"); break;
 	case '-': case '0': case '1': case '2': case '3': case '4':
-	case '5': case '6': case '7': case '8': case '9': return scan_number(s);
-	default: return JSON_BAD;
+	case '5': case '6': case '7': case '8': case '9': p = pass_number(s, p); break;
+	case '{': case '[':
+		if (s->depth == JSON_MAX_DEPTH)
+			return fail(s, p, JSON_DEEP);
+		object = *p == '{';
+		push(s, object);
+		p = pass_space(s, p + 1);
+		if (p < s->end && *p == (object ? '}' : ']'))
+			goto close;
+		if (object)
+			goto key;
+		goto value;
+	default: return unexpected(s, p);
 	}
+	if (!p)
+		return NULL;
+
+after_value:
+	if (s->depth == 0)
+		return p;
+	end_wanted(s, p);
+	if (pass_to(s, &p, ',')) {
+		p++;
+		if (object)
+			goto key;
+		p = pass_space(s, p);
+		goto value;
+	}
+	if (p == s->end || *p != (object ? '}' : ']'))
+		return unexpected(s, p);
+close:
+	object = pop(s);
+	p++;
+	goto after_value;
+
+key:
+	p = pass_key(s, p);
+	if (!p)
+		return NULL;
+	goto value;
 }
 
-/* Behind a value: closes what ends here. *more: behind a comma, a value is due. */
-static inline enum json_status scan_after(struct scanner *s, bool *more)
+static void forget_wanted(struct json_want *want, size_t n)
 {
-	while (s->depth > 0) {
-		bool object = in_object(s);
-
-		if (s->depth == 1 && s->open) {
-			s->open->value.n = (size_t)(s->p - s->open->value.p);
-			s->open = NULL;
-		}
-		skip_space(s);
-		if (s->p == s->end)
-			return JSON_SHORT;
-		if (*s->p == ',') {
-			s->p++;
-			skip_space(s);
-			*more = true;
-			return object ? scan_key(s) : JSON_OK;
-		}
-		if (*s->p != (object ? '}' : ']'))
-			return JSON_BAD;
-		s->p++;
-		s->depth--;
+	for (size_t i = 0; i < n; i++) {
+		want[i].value = SPAN_NONE;
+		want[i].count = 0;
 	}
-	return JSON_OK;
-}
-
-static enum json_status scan_text(struct scanner *s, struct json_scan *out)
-{
-	enum json_status st;
-	const char *start;
-	bool due = true;
-
-	skip_space(s);
-	start = s->p;
-	while (due) {
-		bool inside = false, more = false;
-		if ((st = scan_value(s, &inside)) != JSON_OK)
-			return st;
-		if (!inside && (st = scan_after(s, &more)) != JSON_OK)
-			return st;
-		due = inside || more;
-	}
-	out->text = span_make(start, (size_t)(s->p - start));
-	out->type = json_type(out->text);
-	skip_space(s);
-	return s->p == s->end ? JSON_OK : JSON_BAD;
 }
 
 enum json_status json_scan(const char *p, size_t n, struct json_scan *out, struct json_want *want, size_t nwant)
 {
-	struct scanner s = { .p = p, .end = p, .want = want, .nwant = nwant };
-	enum json_status st;
+	struct scanner s;
+	const char *start, *past;
 
-	if (n > 0)
-		s.end += n;
+	s.end = n > 0 ? p + n : p;
+	s.depth = 0;
+	s.has_newline = false;
+	s.status = JSON_OK;
+	s.want = want;
+	s.nwant = nwant;
+	s.open = NULL;
+	memset(s.objects, 0, sizeof s.objects);
+	forget_wanted(want, nwant);
 	*out = (struct json_scan){ .text = SPAN_NONE };
-	for (size_t i = 0; i < nwant; i++) {
-		want[i].value = SPAN_NONE;
-		want[i].count = 0;
+	start = pass_space(&s, p);
+	past = pass_text(&s, start);
+	if (past) {
+		out->text = span_make(start, (size_t)(past - start));
+		out->type = json_type(out->text);
+		past = pass_space(&s, past);
+		if (past < s.end)
+			past = fail(&s, past, JSON_BAD);
 	}
-	st = scan_text(&s, out);
-	out->at = n > 0 ? (size_t)(s.p - p) : 0;
 	out->has_newline = s.has_newline;
-	if (st != JSON_OK) {
-		out->text = SPAN_NONE;
-		out->type = 0;
-		for (size_t i = 0; i < nwant; i++)
-			want[i] = (struct json_want){ .key = want[i].key, .value = SPAN_NONE };
+	if (past) {
+		out->at = n;
+		return JSON_OK;
 	}
-	return st;
+	out->at = n > 0 ? (size_t)(s.at - p) : 0;
+	out->text = SPAN_NONE;
+	out->type = 0;
+	forget_wanted(want, nwant);
+	return s.status;
 }
 
 const char *json_status_text(enum json_status s)

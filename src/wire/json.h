@@ -81,10 +81,15 @@ void json_one_line(char *p, size_t n);
 struct json_edit { struct span old, new_bytes; };
 /* Appends text with the edits made; they must be sorted and not overlap. 0 or -1. */
 int json_splice(struct buf *out, struct span text, const struct json_edit *edits, size_t n);
-/* Edit that inserts or replaces member `key` (value is JSON text) of the object
- * obj. scratch holds `,"key":value` or the like and must outlive the edit. 0 or -1. */
+/* Edit that replaces member `key` (value is JSON text) of the object obj, the
+ * last one when it is repeated, or inserts it behind the last member. scratch
+ * is overwritten with the new bytes and must outlive the edit: one for each
+ * edit. 0; -1 when obj is no object or scratch is full. */
 int json_edit_set(struct json_edit *e, struct buf *scratch, struct span obj, const char *key, struct span value);
-/* Edit that removes member `key` with its comma; 1 when there was none (no edit made). */
+/* Edit that removes member `key` with its comma, the last one (which
+ * json_get() gives) when it is repeated: who must be rid of all goes on until
+ * there is none. 0; 1 when there was none (no edit made). Do not combine it
+ * with an insertion into the same object in one splice. */
 int json_edit_remove(struct json_edit *e, struct span obj, const char *key);
 
 #endif

@@ -30,15 +30,16 @@ struct rpc_msg {
 /* Classifies. Rules: an object; `jsonrpc` is "2.0"; `id`, `method`, `params`,
  * `result`, `error` at most once; an id is a string, a number or (responses
  * only) null; `method` is a string; `params` an object or array; `error` an
- * object; a response has exactly one of result and error. For RPC_INVALID the
- * id is still given where a usable one stands there. All spans point into p. */
+ * object; a response has exactly one of result and error, and a result has an
+ * id (an error may come without: MCP 2025-11-25). For RPC_INVALID the id is still given where a usable one stands there. All spans point into p. */
 void rpc_parse(const char *p, size_t n, struct rpc_msg *m);
 
 /* Method and, for errors, code; false when the error has no whole-number code. */
 bool rpc_error_code(const struct rpc_msg *m, int64_t *code);
 
 /* A key under which equal ids are equal: 's' + decoded string, or 'n' + the
- * number's text (whole numbers normalised: 1, 1.0 and 1e0 are one). Appends to out. */
+ * number's digits (normalised: 1, 1.0 and 1e0 are one). Appends to out. 0; -1
+ * when id is neither or out is full. */
 int rpc_id_key(struct span id, struct buf *out);
 /* Two number ids that are the same double though their texts differ, as a
  * server written in JavaScript returns large ones. */

@@ -52,6 +52,18 @@ static inline unsigned skip_mask(const char *p, unsigned stop)
 	return (unsigned)_mm_movemask_epi8(hit);
 }
 
+/* As skip_until(), but may stop after one step. */
+static inline const char *skip_once(const char *p, const char *end, unsigned stop)
+{
+	unsigned mask;
+
+	if (end - p < SKIP_STEP)
+		return p;
+	mask = skip_mask(p, stop);
+	return mask ? p + __builtin_ctz(mask) : p + SKIP_STEP;
+}
+
+/* The first byte at which to stop, or end. */
 static inline const char *skip_until(const char *p, const char *end, unsigned stop)
 {
 	while (end - p >= SKIP_STEP) {
@@ -96,6 +108,13 @@ static inline uint64_t skip_mask(const char *p, unsigned stop)
 	if (stop & SKIP_EOL)
 		hit |= skip_equal(w, '\n') | skip_equal(w, '\r');
 	return hit;
+}
+
+static inline const char *skip_once(const char *p, const char *end, unsigned stop)
+{
+	for (int i = 0; i < SKIP_STEP && p < end && !skip_stops((unsigned char)*p, stop); i++)
+		p++;
+	return p;
 }
 
 static inline const char *skip_until(const char *p, const char *end, unsigned stop)

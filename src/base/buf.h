@@ -20,8 +20,9 @@ struct buf {
 void buf_init(struct buf *b, size_t max);
 /* Frees the block; the buffer is empty again and may be used again. */
 void buf_fini(struct buf *b);
-/* Makes room for n more bytes behind the held ones (geometric growth; an exact
- * fit for large sizes). Returns 0, or -1 (over max, or no memory). */
+/* Makes room for n more bytes behind the held ones, and one to spare for a NUL
+ * (geometric growth; an exact fit for large sizes). Returns 0, or -1 (over max,
+ * or no memory). */
 int buf_reserve(struct buf *b, size_t n);
 /* Append n bytes / a span / a string / a formatted text. 0 or -1; on -1 nothing was appended. */
 int buf_append(struct buf *b, const void *p, size_t n);

@@ -15,6 +15,9 @@
  * name=value / "name":"value" / name: value pairs whose name says token,
  * secret, password, passwd, api_key, apikey, access_key, authorization,
  * cookie, code, code_verifier, client_secret, assertion, session (any case).
+ * Behind names with an ordinary use as well (token, code, session, assertion)
+ * only values are hidden that do not consist of words and numbers, so that
+ * `token: expired` and `status code: 404` stay readable.
  *
  * A hidden value becomes [redacted:xxxxxx], six hex digits of a keyed hash of
  * the whole registered value (or of the matched text), so that two log lines
@@ -34,13 +37,16 @@ struct redactor;
 struct redactor *redact_new(const unsigned char key[32]);
 void redact_free(struct redactor *r);
 /* Registers a value (copied into locked memory). Values shorter than
- * REDACT_MIN are ignored; a value registered before costs nothing. 0 or -1. */
+ * REDACT_MIN are ignored; a value registered before costs nothing. The first
+ * 32 values are known for good; of the later ones the last 32 KiB or 64 values,
+ * so register the configuration first and tokens as they come. 0 or -1. */
 int redact_add(struct redactor *r, struct span value);
 /* Appends the text without its secrets to out. Returns 0; -1 when out is full
  * or there is no memory, and then nothing was appended. r may be NULL: only
  * the patterns apply. */
 int redact_text(const struct redactor *r, struct span text, struct buf *out);
-/* Six hex digits and a NUL: the fingerprint that redact_text() would show. */
+/* Six hex digits and a NUL: the fingerprint that redact_text() would show;
+ * 000000 when r is NULL, since without a key it would help to guess. */
 void redact_fingerprint(const struct redactor *r, struct span value, char out[7]);
 
 #endif

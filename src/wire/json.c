@@ -1,6 +1,6 @@
 /* The one check that JSON text gets. A single pass over the bytes, without a
- * tree, an allocation or recursion: nesting is a stack of bits, a string is
- * passed over in vectors, and the top-level members that somebody wants are
+ * tree, an allocation or recursion: nesting is a stack of bits, strings are
+ * passed over a block at a time, and the top-level members that somebody wants are
  * noted on the way. It promises that what it calls JSON_OK is exactly one
  * value by RFC 8259 in valid UTF-8; it does not look at what values mean, so
  * repeated keys, huge numbers and lone surrogate escapes pass. */
@@ -20,6 +20,9 @@ struct scanner {
 	struct json_want *want; /* of the caller */
 	size_t nwant;
 	struct json_want *open; /* wanted member whose value is being read */
+	const char *start;
+	const char *block;      /* SKIP_BLOCK bytes whose stops are known; NULL before the first */
+	uint64_t stops;
 	uint64_t objects[JSON_MAX_DEPTH / 64]; /* bit d: what stands open at depth d is an object */
 };
 
@@ -102,11 +105,40 @@ static const char *pass_utf8(struct scanner *s, const char *p)
 	return p + n;
 }
 
-/* The rest of a string, whatever is in it. */
+/* What ends a plain run within a string. */
+#define STRING_STOPS (SKIP_QUOTE | SKIP_CONTROL | SKIP_NON_ASCII)
+
+/* Finds the next stop in blocks from p, the last of which ends with the text.
+ * A text smaller than a block goes the careful way. */
+static const char *find_stop(struct scanner *s, const char *p)
+{
+	if (s->end - s->start < SKIP_BLOCK)
+		return skip_until(p, s->end, STRING_STOPS);
+	for (; p < s->end; p = s->block + SKIP_BLOCK) {
+		s->block = s->end - p < SKIP_BLOCK ? s->end - SKIP_BLOCK : p;
+		s->stops = skip_block(s->block, STRING_STOPS);
+		if (s->stops >> (p - s->block))
+			return p + __builtin_ctzll(s->stops >> (p - s->block));
+	}
+	return s->end;
+}
+
+/* The next stop, or the end. Each block of the text is looked at once and its
+ * stops are remembered: the way from one short string to the next is then a
+ * shift and a count, where a vector loaded at every string would be waited for. */
+static inline const char *next_stop(struct scanner *s, const char *p)
+{
+	uintptr_t ahead = (uintptr_t)p - (uintptr_t)s->block;
+
+	if (ahead < SKIP_BLOCK && s->stops >> ahead)
+		return p + __builtin_ctzll(s->stops >> ahead);
+	return find_stop(s, p);
+}
+
+/* The rest of a string that is not plain; p stands on a stop. */
 static const char *pass_string_rest(struct scanner *s, const char *p, bool *escaped)
 {
 	while (p) {
-		p = skip_until(p, s->end, SKIP_QUOTE | SKIP_CONTROL | SKIP_NON_ASCII);
 		if (p == s->end)
 			return unexpected(s, p);
 		if (*p == '"')
@@ -119,15 +151,16 @@ static const char *pass_string_rest(struct scanner *s, const char *p, bool *esca
 		} else {
 			return unexpected(s, p);
 		}
+		if (p)
+			p = next_stop(s, p);
 	}
 	return NULL;
 }
 
-/* p stands on the opening quote. Most strings of most messages are short and
- * plain and end within the first step. */
+/* p stands on the opening quote. Most strings of most messages are plain. */
 static inline const char *pass_string(struct scanner *s, const char *p, bool *escaped)
 {
-	const char *stop = skip_once(++p, s->end, SKIP_QUOTE | SKIP_CONTROL | SKIP_NON_ASCII);
+	const char *stop = next_stop(s, p + 1);
 
 	if (stop < s->end && *stop == '"')
 		return stop + 1;
@@ -308,7 +341,10 @@ enum json_status json_scan(const char *p, size_t n, struct json_scan *out, struc
 	struct scanner s;
 	const char *start, *past;
 
+	s.start = p;
 	s.end = n > 0 ? p + n : p;
+	s.block = NULL;
+	s.stops = 0;
 	s.depth = 0;
 	s.has_newline = false;
 	s.status = JSON_OK;

@@ -31,7 +31,8 @@ struct rpc_msg {
  * `result`, `error` at most once; an id is a string, a number or (responses
  * only) null; `method` is a string; `params` an object or array; `error` an
  * object; a response has exactly one of result and error, and a result has an
- * id (an error may come without: MCP 2025-11-25). For RPC_INVALID the id is still given where a usable one stands there. All spans point into p. */
+ * id (an error may come without one, as MCP 2025-11-25 allows). For RPC_INVALID
+ * the id is still given where a usable one stands there. All spans point into p. */
 void rpc_parse(const char *p, size_t n, struct rpc_msg *m);
 
 /* Method and, for errors, code; false when the error has no whole-number code. */

@@ -13,6 +13,8 @@
 #include <emmintrin.h>
 #endif
 
+#define SKIP_BLOCK 64
+
 /* What a loop stops at. Constants in every call, so that each call becomes a loop of its own. */
 enum skip_stop {
 	SKIP_QUOTE = 1,     /* quote and backslash */
@@ -52,15 +54,11 @@ static inline unsigned skip_mask(const char *p, unsigned stop)
 	return (unsigned)_mm_movemask_epi8(hit);
 }
 
-/* As skip_until(), but may stop after one step. */
-static inline const char *skip_once(const char *p, const char *end, unsigned stop)
+/* The same for a block: bit i for byte i. */
+static inline uint64_t skip_block(const char *p, unsigned stop)
 {
-	unsigned mask;
-
-	if (end - p < SKIP_STEP)
-		return p;
-	mask = skip_mask(p, stop);
-	return mask ? p + __builtin_ctz(mask) : p + SKIP_STEP;
+	uint64_t low = skip_mask(p, stop) | (uint64_t)skip_mask(p + 16, stop) << 16;
+	return low | (uint64_t)skip_mask(p + 32, stop) << 32 | (uint64_t)skip_mask(p + 48, stop) << 48;
 }
 
 /* The first byte at which to stop, or end. */
@@ -110,11 +108,17 @@ static inline uint64_t skip_mask(const char *p, unsigned stop)
 	return hit;
 }
 
-static inline const char *skip_once(const char *p, const char *end, unsigned stop)
+static inline uint64_t skip_block(const char *p, unsigned stop)
 {
-	for (int i = 0; i < SKIP_STEP && p < end && !skip_stops((unsigned char)*p, stop); i++)
-		p++;
-	return p;
+	uint64_t mask = 0;
+
+	for (unsigned i = 0; i < SKIP_BLOCK; i += SKIP_STEP) {
+		if (!skip_mask(p + i, stop))
+			continue;
+		for (unsigned k = i; k < i + SKIP_STEP; k++)
+			mask |= (uint64_t)skip_stops((unsigned char)p[k], stop) << k;
+	}
+	return mask;
 }
 
 static inline const char *skip_until(const char *p, const char *end, unsigned stop)

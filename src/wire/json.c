@@ -1,9 +1,9 @@
 /* The one check that JSON text gets. A single pass over the bytes, without a
  * tree, an allocation or recursion: nesting is a stack of bits, strings are
- * passed over a block at a time, and the top-level members that somebody wants are
- * noted on the way. It promises that what it calls JSON_OK is exactly one
- * value by RFC 8259 in valid UTF-8; it does not look at what values mean, so
- * repeated keys, huge numbers and lone surrogate escapes pass. */
+ * passed over a block at a time, and the top-level members that somebody
+ * wants are noted on the way. It promises that what it calls JSON_OK is
+ * exactly one value by RFC 8259 in valid UTF-8; it does not look at what values
+ * mean, so repeated keys, huge numbers and lone surrogate escapes pass. */
 #include "wire/json.h"
 
 #include "wire/skip.h"

@@ -27,10 +27,12 @@ struct options;
 /* Numbers of our transfers and loop tags have this in their highest byte. */
 #define AUTH_TOKEN_BASE ((uint64_t)0xA0 << 56)
 
-/* Everything is borrowed and must outlive it. A stored token is read here, so
+/* Everything is borrowed and must outlive it. The options are written to only
+ * when --header-file has changed (options_reload_headers(); the generation
+ * changes then, too). A stored token is read here, so
  * auth_bridge_header() may be ready at once. When the user's own headers hold
  * an Authorization, it never signs in: every challenge is AUTH_REFUSE. */
-struct auth_bridge *auth_bridge_new(const struct options *o, struct http *h, struct loop *l,
+struct auth_bridge *auth_bridge_new(struct options *o, struct http *h, struct loop *l,
 	struct redactor *r, struct err *e);
 /* Stops the flow, the listener and the helper; releases the lock. */
 void auth_bridge_free(struct auth_bridge *ab);
@@ -76,8 +78,8 @@ const char *auth_bridge_text(struct auth_bridge *ab);
 const char *auth_bridge_url(struct auth_bridge *ab);
 
 /* login, logout and list: an exit status. They run a loop of their own. */
-int auth_cli_login(const struct options *o, struct redactor *r);
-int auth_cli_logout(const struct options *o, struct redactor *r);
-int auth_cli_list(const struct options *o, struct redactor *r);
+int auth_cli_login(struct options *o, struct redactor *r);
+int auth_cli_logout(struct options *o, struct redactor *r);
+int auth_cli_list(struct options *o, struct redactor *r);
 
 #endif

@@ -28,6 +28,7 @@ struct listener_config {
 	int port;           /* 0: a free one */
 	const char *path;   /* of the callback, with a leading slash */
 	const char *state;  /* the one accepted value */
+	const char *success_url; /* where a browser that succeeded goes instead of our page; NULL */
 	uint64_t tag;       /* loop tags tag .. tag + LISTENER_CLIENTS are its own */
 };
 

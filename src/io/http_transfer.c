@@ -1,0 +1,365 @@
+/* One transfer. libcurl's callbacks record here: a head, some bytes, an end; a
+ * transfer with something recorded stands in the ready list. Nothing is started,
+ * removed or resumed from inside a callback, because libcurl forbids it.
+ *
+ * The promise kept here is that a request body goes out at most once: see
+ * on_seek(), on_request() and on_open(), the three places where libcurl's own
+ * second attempt can be seen coming. */
+#include "io/http_transfer.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "io/http_mem.h"
+
+#define UPLOAD_SMALL (16L * 1024) /* the least libcurl takes */
+#define UPLOAD_LARGE (64L * 1024)
+
+/* ---- facts ---------------------------------------------------------------------- */
+
+static bool has_fact(const struct transfer *t)
+{
+	return t->head_ready || t->done || (t->in.len > 0 && !t->collect);
+}
+
+void transfer_note(struct transfer *t)
+{
+	if (has_fact(t))
+		link_append(&t->hub->ready, &t->ready);
+	else
+		link_remove(&t->ready);
+}
+
+static void count_bytes(struct transfer *t, size_t n)
+{
+	t->hub->backlog += n;
+	if (!t->collect)
+		t->hub->streamed += n;
+}
+
+static void uncount_bytes(struct transfer *t)
+{
+	t->hub->backlog -= t->in.len;
+	if (!t->collect)
+		t->hub->streamed -= t->in.len;
+}
+
+static void drop_bytes(struct transfer *t)
+{
+	uncount_bytes(t);
+	if (t->flags & HTTP_FOREIGN)
+		buf_wipe(&t->in); /* may be the answer of a token endpoint */
+	buf_fini(&t->in);
+}
+
+/* Whether n more bytes may come now. */
+static bool has_room(const struct transfer *t, size_t n)
+{
+	if (t->collect)
+		return true;
+	if (t->max_body && t->in.len && (t->in.len >= t->max_body || n > t->max_body - t->in.len))
+		return false;
+	return t->hub->streamed <= t->hub->c.high_water;
+}
+
+/* ---- libcurl's callbacks: they record, nothing else ------------------------------- */
+
+static size_t on_header(char *p, size_t size, size_t n, void *arg)
+{
+	struct transfer *t = arg;
+
+	t->attempt.bytes = true;
+	switch (head_line(&t->head, span_make(p, size * n))) {
+	case HEAD_MORE:
+		return size * n;
+	case HEAD_COMPLETE:
+		t->attempt.head = t->head_ready = true;
+		transfer_note(t);
+		return size * n;
+	case HEAD_TOO_LARGE:
+		t->attempt.refusal = REFUSED_HEAD;
+		return 0;
+	case HEAD_NOMEM:
+		break;
+	}
+	t->attempt.refusal = REFUSED_MEMORY;
+	return 0;
+}
+
+static size_t on_body(char *p, size_t size, size_t n, void *arg)
+{
+	struct transfer *t = arg;
+	size_t len = size * n;
+
+	if (t->paused || !has_room(t, len)) {
+		t->stalled = true;
+		if (!t->paused)
+			link_append(&t->hub->waiting, &t->waiting);
+		return CURL_WRITEFUNC_PAUSE;
+	}
+	if (t->collect && len > t->collect_max - t->in.len) {
+		t->attempt.refusal = REFUSED_BODY;
+		return 0;
+	}
+	if (buf_append(&t->in, p, len) < 0) {
+		t->attempt.refusal = REFUSED_MEMORY;
+		return 0;
+	}
+	count_bytes(t, len);
+	transfer_note(t);
+	return len;
+}
+
+static size_t on_read(char *p, size_t size, size_t n, void *arg)
+{
+	struct transfer *t = arg;
+	size_t len = t->body.n - t->attempt.given;
+
+	if (len > size * n)
+		len = size * n;
+	if (len)
+		memcpy(p, t->body.p + t->attempt.given, len);
+	t->attempt.given += len;
+	return len;
+}
+
+/* libcurl rewinds only to send once more what it has begun to send. */
+static int on_seek(void *arg, curl_off_t offset, int origin)
+{
+	struct transfer *t = arg;
+
+	(void)offset;
+	(void)origin;
+	if (t->attempt.given == 0)
+		return CURL_SEEKFUNC_OK;
+	t->attempt.refusal = REFUSED_REPEAT;
+	return CURL_SEEKFUNC_FAIL;
+}
+
+/* Called before every attempt; a second one means that a reused connection died
+ * without a byte of response. Rewinding alone does not stop it: libcurl asks for
+ * that only when it has seen body bytes leave, so an empty body would be repeated
+ * and one that was fetched but did not fit into the socket would go out with its
+ * beginning missing. A body never touched may be sent. */
+static int on_request(void *arg, char *peer, char *local, int peer_port, int local_port)
+{
+	struct transfer *t = arg;
+
+	(void)peer;
+	(void)local;
+	(void)peer_port;
+	(void)local_port;
+	if (http_attempt_repeats(&t->attempt)) {
+		t->attempt.refusal = REFUSED_REPEAT;
+		return CURL_PREREQFUNC_ABORT;
+	}
+	t->attempt.requested = true;
+	return CURL_PREREQFUNC_OK;
+}
+
+static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *a)
+{
+	struct transfer *t = arg;
+
+	(void)purpose;
+	if (http_attempt_repeats(&t->attempt)) {
+		/* No need to connect only to refuse then; and "connection refused"
+		 * would hide that the request is already out. */
+		t->attempt.refusal = REFUSED_REPEAT;
+		return CURL_SOCKET_BAD;
+	}
+	return http_sockets_open(&t->hub->sockets, a);
+}
+
+/* ---- life ----------------------------------------------------------------------- */
+
+static int set_callbacks(struct transfer *t)
+{
+	struct http_hub *hub = t->hub;
+	CURLcode rc = CURLE_OK;
+
+#define SET(option, value) do { if (rc == CURLE_OK) rc = curl_easy_setopt(t->easy, option, value); } while (0)
+	SET(CURLOPT_PRIVATE, t);
+	SET(CURLOPT_ERRORBUFFER, t->errbuf);
+	SET(CURLOPT_HEADERFUNCTION, on_header);
+	SET(CURLOPT_HEADERDATA, t);
+	SET(CURLOPT_WRITEFUNCTION, on_body);
+	SET(CURLOPT_WRITEDATA, t);
+	SET(CURLOPT_READFUNCTION, on_read);
+	SET(CURLOPT_READDATA, t);
+	SET(CURLOPT_SEEKFUNCTION, on_seek);
+	SET(CURLOPT_SEEKDATA, t);
+	SET(CURLOPT_PREREQFUNCTION, on_request);
+	SET(CURLOPT_PREREQDATA, t);
+	SET(CURLOPT_OPENSOCKETFUNCTION, on_open);
+	SET(CURLOPT_OPENSOCKETDATA, t);
+	/* This one stays with the connection, which outlives the transfer. */
+	SET(CURLOPT_CLOSESOCKETFUNCTION, http_sockets_on_close);
+	SET(CURLOPT_CLOSESOCKETDATA, &hub->sockets);
+	if (hub->cookies && !(t->flags & HTTP_FOREIGN)) {
+		SET(CURLOPT_SHARE, hub->cookies);
+		SET(CURLOPT_COOKIEFILE, ""); /* switches the engine on; there is no file */
+	}
+	return rc == CURLE_OK ? 0 : -1;
+}
+
+void transfer_free(struct transfer *t)
+{
+	if (!t)
+		return;
+	curl_easy_cleanup(t->easy);
+	http_lines_fini(&t->lines);
+	head_fini(&t->head);
+	free(t);
+}
+
+struct transfer *transfer_new(struct http_hub *hub, unsigned flags)
+{
+	struct transfer *t = calloc(1, sizeof *t);
+
+	if (!t)
+		return NULL;
+	t->hub = hub;
+	t->flags = flags;
+	link_init(&t->ready);
+	link_init(&t->waiting);
+	head_init(&t->head, hub->c.max_header_bytes);
+	buf_init(&t->in, SIZE_MAX);
+	t->easy = curl_easy_init();
+	if (!t->easy || http_setup_easy(t->easy, &hub->c, flags & HTTP_FOREIGN) < 0 || set_callbacks(t) < 0) {
+		transfer_free(t);
+		return NULL;
+	}
+	return t;
+}
+
+void transfer_stop(struct transfer *t)
+{
+	if (t->in_multi)
+		curl_multi_remove_handle(t->hub->multi, t->easy);
+	t->in_multi = t->stalled = false;
+	link_remove(&t->waiting);
+}
+
+void transfer_reset(struct transfer *t)
+{
+	link_remove(&t->ready);
+	drop_bytes(t);
+	t->in.max = SIZE_MAX;
+	curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, NULL);
+	http_lines_fini(&t->lines);
+	head_reset(&t->head, t->hub->c.max_header_bytes);
+	t->token = 0;
+	t->body = SPAN_NONE;
+	t->clean = t->paused = t->collect = t->stalled = t->head_ready = t->done = false;
+	t->attempt = (struct http_attempt){ 0 };
+}
+
+static CURLcode set_method(struct transfer *t, const struct http_request *rq)
+{
+	bool post = rq->method == HTTP_POST;
+	long upload = rq->body.n > (size_t)UPLOAD_SMALL ? UPLOAD_LARGE : UPLOAD_SMALL;
+	CURLcode rc = CURLE_OK;
+
+	SET(CURLOPT_CUSTOMREQUEST, rq->method == HTTP_DELETE ? "DELETE" : NULL);
+	if (!post) {
+		SET(CURLOPT_HTTPGET, 1L);
+		return rc;
+	}
+	SET(CURLOPT_POST, 1L);
+	SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)rq->body.n);
+	if (upload != t->upload_buffer)
+		SET(CURLOPT_UPLOAD_BUFFERSIZE, upload);
+	t->upload_buffer = upload;
+	return rc;
+}
+
+int transfer_prepare(struct transfer *t, const struct http_request *rq, struct err *e)
+{
+	int64_t timeout = rq->timeout_ms < INT32_MAX ? rq->timeout_ms : INT32_MAX;
+	CURLcode rc = CURLE_OK;
+
+	t->token = rq->token;
+	t->body = rq->body;
+	t->max_body = rq->max_body;
+	t->mem_failures = http_mem_failures();
+	t->attempt.post = rq->method == HTTP_POST;
+	t->attempt.body = t->attempt.post ? rq->body.n : 0;
+	t->errbuf[0] = '\0';
+	if (http_lines_build(&t->lines, rq->shared, rq->extra, rq->nextra, e) < 0)
+		return -1;
+	if (!t->tls_ready && strncasecmp(rq->url, "https:", 6) == 0) {
+		http_ca_load(&t->hub->ca, t->hub->c.cacert);
+		if (http_setup_tls(t->easy, &t->hub->ca) < 0)
+			return err_set(e, "the certificates can not be set up");
+		t->tls_ready = true;
+	}
+	SET(CURLOPT_URL, rq->url);
+	SET(CURLOPT_HTTPHEADER, t->lines.first);
+	SET(CURLOPT_TIMEOUT_MS, (long)timeout);
+#undef SET
+	if (rc == CURLE_OK)
+		rc = set_method(t, rq);
+	return rc == CURLE_OK ? 0 : err_set(e, "the request can not be set up: %s", curl_easy_strerror(rc));
+}
+
+void transfer_finish(struct transfer *t, CURLcode code)
+{
+	t->attempt.code = code;
+	t->attempt.memory_refused = http_mem_failures() != t->mem_failures;
+	http_result_fill(&t->result, t->easy, &t->attempt, t->errbuf);
+	t->clean = t->result.outcome == HTTP_OK;
+	transfer_stop(t);
+	if (t->collect && t->result.outcome != HTTP_OK)
+		drop_bytes(t); /* half a body is no body */
+	t->done = true;
+	transfer_note(t);
+}
+
+/* Calls on_body() with what libcurl kept, which may stall it again at once. */
+void transfer_resume(struct transfer *t)
+{
+	CURLcode rc;
+
+	link_remove(&t->waiting);
+	if (!t->stalled)
+		return;
+	t->stalled = false;
+	rc = curl_easy_pause(t->easy, CURLPAUSE_CONT);
+	if (rc != CURLE_OK)
+		transfer_finish(t, rc);
+}
+
+void transfer_collect(struct transfer *t, size_t max)
+{
+	curl_off_t announced = -1;
+
+	if (t->collect)
+		return;
+	uncount_bytes(t);
+	t->collect = true;
+	t->collect_max = t->in.max = max;
+	count_bytes(t, t->in.len);
+	if (!head_has(&t->head, HEAD_CONTENT_ENCODING))
+		curl_easy_getinfo(t->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &announced);
+	if (t->in.len > max || (announced > 0 && (uint64_t)announced > max)) {
+		t->attempt.refusal = REFUSED_BODY;
+		transfer_finish(t, t->done ? t->attempt.code : CURLE_WRITE_ERROR);
+		return;
+	}
+	if (t->done && t->result.outcome != HTTP_OK)
+		drop_bytes(t);
+	/* Only a hint: a body that grows piece by piece arrives as well. */
+	if (!t->done && announced > (curl_off_t)t->in.len)
+		(void)buf_reserve(&t->in, (size_t)announced - t->in.len);
+	if (t->stalled && !t->paused)
+		link_append(&t->hub->waiting, &t->waiting);
+	transfer_note(t);
+}
+
+void transfer_take(struct transfer *t, struct buf *out)
+{
+	uncount_bytes(t);
+	buf_move(out, &t->in);
+}

@@ -615,6 +615,10 @@ enum auth_verdict auth_bridge_on_challenge(struct auth_bridge *ab, uint64_t op, 
 	v = auth_on_challenge(ab->auth, op, used - ab->reloads, head->status, head->www_authenticate, head->dpop_nonce,
 	                      now, loop_wall_now());
 	drain_actions(ab, now);
+	if (v == AUTH_PARK && auth_phase(ab->auth) == AUTH_HAVE)
+		v = AUTH_AGAIN; /* another process had a token for us already */
+	else if (v == AUTH_PARK && auth_phase(ab->auth) == AUTH_GAVE_UP)
+		v = AUTH_REFUSE;
 	if (v == AUTH_REFUSE)
 		snprintf(ab->text, sizeof ab->text, "Authorization failed: %s.", auth_text(ab->auth));
 	return v;

@@ -17,6 +17,7 @@
 #include "io/http.h"
 #include "io/loop.h"
 #include "io/stdio.h"
+#include "report/report.h"
 
 #define EVENTS 64
 #define OUT_HIGH_WATER ((size_t)4 << 20) /* unread output past which the network is not read */
@@ -33,6 +34,7 @@ struct bridge {
 	struct http *http;
 	struct stdio *io;
 	struct session *session;
+	struct report *report; /* NULL: no memory for it */
 	struct http_headers *headers[METHODS][SETS];
 	unsigned headers_gen;
 	bool eof_told, ending, out_closed;
@@ -209,6 +211,9 @@ static void perform(struct bridge *b)
 			http_drop_idle(b->http);
 			break;
 		case ACT_CHANGED:
+			if (b->report)
+				report_on_changed(b->report);
+			break;
 		case ACT_REMEMBER:
 			break;
 		case ACT_END:
@@ -231,6 +236,8 @@ static void take_http(struct bridge *b)
 		char *p;
 		size_t n;
 
+		if (b->report && report_on_http(b->report, &ev, b->now))
+			continue;
 		switch (ev.kind) {
 		case HTTP_EV_HEAD:
 			mode = session_on_head(b->session, ev.token, ev.head, b->now);
@@ -286,7 +293,10 @@ static void take_signals(struct bridge *b)
 	while ((sig = loop_next_signal(b->loop)) != 0) {
 		if (sig == SIGUSR2) {
 			session_on_wake(b->session, true, b->now);
-		} else if (sig != SIGUSR1) {
+		} else if (sig == SIGUSR1) {
+			if (b->report)
+				report_on_usr1(b->report, b->now);
+		} else {
 			log_debug("signal %d", sig);
 			b->signal = sig;
 			session_on_signal(b->session, b->now);
@@ -321,6 +331,8 @@ static void bridge_drain(struct bridge *b)
 		take_http(b);
 	}
 	stdio_flush(b->io);
+	if (b->report)
+		report_on_time(b->report, b->now);
 	if (stdio_out_closed(b->io) && !b->out_closed) {
 		b->out_closed = true;
 		log_info("nobody reads our output any more (%s); ending", strerror(stdio_out_closed(b->io)));
@@ -336,6 +348,8 @@ static int64_t bridge_deadline(const struct bridge *b)
 {
 	int64_t t = sooner(session_deadline(b->session), http_deadline(b->http));
 
+	if (b->report)
+		t = sooner(t, report_deadline(b->report, b->now));
 	return b->ending ? sooner(t, b->end_by) : t;
 }
 
@@ -372,7 +386,10 @@ static int bridge_open(struct bridge *b, struct err *e)
 {
 	static const int signals[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2 };
 	struct session_seed seed;
+	struct report_config rc = { .name = b->o->log.name, .origin = b->o->url.origin, .log_ring = b->o->log_ring,
+		.metrics_file = b->o->metrics_file, .redactor = b->redactor };
 
+	b->report = report_new(&rc, loop_now());
 	b->loop = loop_new(e);
 	if (!b->loop || loop_signals(b->loop, signals, sizeof(signals) / sizeof(*signals), e) != 0)
 		return -1;
@@ -388,11 +405,16 @@ static int bridge_open(struct bridge *b, struct err *e)
 	b->now = loop_now();
 	b->clock_gap = loop_boot_now() - b->now;
 	b->session = session_new(&b->o->core, &seed, b->o->url.text, b->now, loop_wall_now());
-	return b->session ? 0 : err_set(e, "out of memory");
+	if (!b->session)
+		return err_set(e, "out of memory");
+	if (b->report)
+		report_attach(b->report, b->session, b->http);
+	return 0;
 }
 
 static void bridge_close(struct bridge *b)
 {
+	report_free(b->report);
 	session_free(b->session);
 	headers_drop(b);
 	stdio_free(b->io);

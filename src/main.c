@@ -17,6 +17,7 @@
 #include "bridge.h"
 #include "io/http.h"
 #include "options.h"
+#include "report/status.h"
 
 extern char **environ;
 
@@ -81,6 +82,19 @@ done:
 	return status;
 }
 
+static int run_command(struct options *o)
+{
+	switch (o->command) {
+	case COMMAND_STATUS:
+		return status_run(o->json, o->watch);
+	case COMMAND_LOG:
+		return logview_run(o->target, o->follow);
+	default:
+		fprintf(stderr, "mcp-holdfast: this command is not part of this build\n");
+		return 1;
+	}
+}
+
 int main(int argc, char **argv)
 {
 	struct options o;
@@ -108,6 +122,10 @@ int main(int argc, char **argv)
 	case OPTIONS_RUN:
 		options_scrub_argv(argc, argv);
 		status = run(&o);
+		break;
+	case OPTIONS_SUBCOMMAND:
+		options_scrub_argv(argc, argv);
+		status = run_command(&o);
 		break;
 	default:
 		status = usage(&e);

@@ -1,0 +1,308 @@
+/* Ties the reports together and gives them their pace: a change is shown at
+ * once or, when the last one was shown less than a second ago, at the end of
+ * that second. The files are made shortly after the start, not at it: a client
+ * waits for the handshake, nobody for these. */
+#include "report/report.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "report/board.h"
+#include "report/ring.h"
+#include "report/rundir.h"
+#include "report/stats.h"
+#include "report/text.h"
+
+#define FIRST_MS 50
+#define BOARD_MS 1000
+#define LINE_SERIES 12 /* methods and tools in the line of SIGUSR1 */
+
+struct report {
+	struct report_config c;
+	struct session *session;
+	struct http *http;
+	const struct session_counters *n;
+	struct stats stats;
+	struct ring ring;
+	struct board board;
+	int dir;                     /* -1: none */
+	int64_t started_at, open_at, shown_at;
+	bool opened, changed;
+	uint64_t shown_requests, shown_answers, drops, reconnects;
+	int64_t seq;
+};
+
+/* ---- files -------------------------------------------------------------------------------------- */
+
+static void on_log_line(void *arg, enum log_level l, struct span line)
+{
+	struct report *r = arg;
+
+	(void)l;
+	ring_add(&r->ring, line);
+}
+
+static void open_files(struct report *r)
+{
+	struct err e;
+
+	r->opened = true;
+	r->dir = rundir_open_any(&e);
+	if (r->dir < 0) {
+		log_info("status and log are not kept for others to read: %s", e.text[0] ? e.text : "no place for them");
+		return;
+	}
+	rundir_sweep(r->dir);
+	if (board_open(&r->board, r->dir, &e) != 0)
+		log_info("no status is kept: %s", e.text);
+	if (r->c.log_ring && ring_open(&r->ring, r->dir, &e) != 0)
+		log_info("the last log lines are not kept: %s", e.text);
+}
+
+static int64_t absolute(int64_t span_ms, int64_t now, int sign)
+{
+	return span_ms < 0 ? -1 : now + sign * span_ms;
+}
+
+static int64_t sum_of(const uint64_t *v, size_t n)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < n; i++)
+		sum += v[i];
+	return (int64_t)sum;
+}
+
+static void fill_facts(struct report *r, struct board_facts *f, int64_t now)
+{
+	struct session_view v;
+	struct rusage ru;
+
+	session_look(r->session, &v, now);
+	memset(f, 0, sizeof(*f));
+	f->pid = getpid();
+	f->seq = ++r->seq;
+	snprintf(f->program, sizeof(f->program), "%s", VERSION);
+	snprintf(f->name, sizeof(f->name), "%s", r->c.name);
+	snprintf(f->origin, sizeof(f->origin), "%s", r->c.origin);
+	snprintf(f->transport, sizeof(f->transport), "%s", era_name(v.era));
+	snprintf(f->protocol, sizeof(f->protocol), "%s", v.version);
+	snprintf(f->state, sizeof(f->state), "%s", session_state_name(v.state));
+	snprintf(f->breaker, sizeof(f->breaker), "%s", breaker_state_name(v.breaker));
+	snprintf(f->why, sizeof(f->why), "%s", v.last_drop_why);
+	f->started_at = r->started_at;
+	f->state_at = absolute(v.since_ms, now, -1);
+	f->next_at = absolute(v.next_try_ms, now, 1);
+	f->drop_at = absolute(v.last_drop_ms, now, -1);
+	f->drop_ms = v.last_drop_ms < 0 || v.last_drop_len_ms < 0 ? -1 : v.last_drop_len_ms;
+	f->in_flight = (int64_t)v.in_flight;
+	f->held = (int64_t)v.held;
+	f->requests = (int64_t)r->n->requests;
+	f->answers = (int64_t)r->n->answers;
+	f->errors = (int64_t)r->n->errors_upstream;
+	f->tool_errors = (int64_t)r->stats.outcomes[OUTCOME_TOOL_ERROR];
+	f->refused = sum_of(r->n->errors, ERROR_KINDS);
+	f->retries = (int64_t)r->n->retries;
+	f->drops = (int64_t)r->n->drops;
+	f->reconnects = (int64_t)r->n->reconnects;
+	f->breaker_changes = (int64_t)r->n->breaker_changes;
+	f->p50_ms = hist_quantile(&r->stats.all, 0.50);
+	f->p95_ms = hist_quantile(&r->stats.all, 0.95);
+	f->p99_ms = hist_quantile(&r->stats.all, 0.99);
+	f->idle_ms = v.idle_learned_ms;
+	f->bytes_in = (int64_t)r->n->bytes_in;
+	f->bytes_out = (int64_t)r->n->bytes_out;
+	f->peak_kib = getrusage(RUSAGE_SELF, &ru) == 0 ? ru.ru_maxrss : -1;
+}
+
+static void show(struct report *r, int64_t now)
+{
+	struct board_facts f;
+
+	r->changed = false;
+	r->shown_at = now;
+	r->shown_requests = r->n->requests;
+	r->shown_answers = r->n->answers;
+	if (r->board.fd < 0)
+		return;
+	fill_facts(r, &f, now);
+	if (board_write(&r->board, &f) != 0)
+		log_debug("the status could not be written");
+}
+
+/* ---- facts --------------------------------------------------------------------------------------- */
+
+static void on_answer(void *arg, const struct session_answer *a)
+{
+	struct report *r = arg;
+	enum outcome o = a->own_error ? OUTCOME_OWN_ERROR : a->rpc_error ? OUTCOME_ERROR : a->tool_error ? OUTCOME_TOOL_ERROR : OUTCOME_OK;
+
+	stats_on_answer(&r->stats, a->method, a->tool, a->latency_us_lower / 1000, o, a->rpc_error);
+}
+
+void report_on_changed(struct report *r)
+{
+	struct session_view v;
+
+	r->changed = true;
+	if (r->n->drops == r->drops && r->n->reconnects == r->reconnects)
+		return;
+	session_look(r->session, &v, 0);
+	if (r->n->drops != r->drops)
+		stats_on_drop(&r->stats, v.last_drop_why);
+	if (r->n->reconnects != r->reconnects && v.last_drop_len_ms >= 0)
+		stats_on_return(&r->stats, v.last_drop_len_ms);
+	r->drops = r->n->drops;
+	r->reconnects = r->n->reconnects;
+}
+
+bool report_on_http(struct report *r, const struct http_event *ev, int64_t now)
+{
+	(void)r;
+	(void)now;
+	return (ev->token & (uint64_t)0xff << 56) == REPORT_TOKEN_BASE;
+}
+
+static void add_quantiles(struct buf *b, const struct hist *h)
+{
+	buf_printf(b, "%" PRId64 "/%" PRId64 "/%" PRId64 " ms", hist_quantile(h, 0.5), hist_quantile(h, 0.95), hist_quantile(h, 0.99));
+}
+
+/* The busiest methods and tools. */
+static void add_series(struct buf *b, const struct stats *s)
+{
+	bool done[sizeof(s->list) / sizeof(*s->list)] = { false };
+
+	for (int k = 0; k < LINE_SERIES; k++) {
+		size_t best = s->n;
+		for (size_t i = 0; i < s->n; i++)
+			if (!done[i] && (best == s->n || s->list[i]->latency.count > s->list[best]->latency.count))
+				best = i;
+		if (best == s->n)
+			return;
+		done[best] = true;
+		const struct series *x = s->list[best];
+		buf_printf(b, "; %s%s%s %" PRIu64 " in ", x->method, x->tool[0] ? " " : "", x->tool, x->latency.count);
+		add_quantiles(b, &x->latency);
+	}
+}
+
+void report_on_usr1(struct report *r, int64_t now)
+{
+	struct board_facts f;
+	struct session_view v;
+	struct buf b;
+
+	buf_init(&b, 16 * 1024);
+	fill_facts(r, &f, now);
+	session_look(r->session, &v, now);
+	buf_printf(&b, "counters: state=%s breaker=%s requests=%" PRId64 " answers=%" PRId64 " in_flight=%" PRId64 " held=%" PRId64
+		" errors=%" PRId64 " tool_errors=%" PRId64 " refused=%" PRId64 " retries=%" PRId64 " resumes=%" PRIu64 " drops=%" PRId64
+		" reconnects=%" PRId64 "/%" PRIu64 " handshakes=%" PRIu64 " session_losses=%" PRIu64 " breaker_changes=%" PRId64
+		" late_answers=%" PRIu64 " notifications_in=%" PRIu64 " notifications_out=%" PRIu64 " server_requests=%" PRIu64
+		" bytes_in=%" PRId64 " bytes_out=%" PRId64 " idle_ms=%" PRId64,
+		f.state, f.breaker, f.requests, f.answers, f.in_flight, f.held, f.errors, f.tool_errors, f.refused, f.retries,
+		r->n->resumes, f.drops, f.reconnects, r->n->reconnect_tries, r->n->handshakes, r->n->session_losses, f.breaker_changes,
+		r->n->late_answers, r->n->notifications_in, r->n->notifications_out, r->n->server_requests, f.bytes_in, f.bytes_out, f.idle_ms);
+	for (int k = 0; k < ERROR_KINDS; k++)
+		if (r->n->errors[k])
+			buf_printf(&b, " %s=%" PRIu64, error_kind_name((enum error_kind)k), r->n->errors[k]);
+	for (size_t i = 0; i < r->stats.ncodes; i++)
+		buf_printf(&b, " code[%" PRId64 "]=%" PRIu64, r->stats.codes[i].code, r->stats.codes[i].count);
+	for (int k = 0; k < SESSION_STATES; k++) {
+		int64_t ms = r->n->state_ms[k] + (k == (int)v.state ? v.since_ms : 0);
+		if (ms)
+			buf_printf(&b, " %s_s=%.1f", session_state_name((enum session_state)k), (double)ms / 1000);
+	}
+	buf_puts(&b, "; p50/p95/p99 ");
+	add_quantiles(&b, &r->stats.all);
+	add_series(&b, &r->stats);
+	log_line(LOG_WARN, "%.*s", (int)b.len, buf_data(&b));
+	buf_fini(&b);
+}
+
+/* ---- time ---------------------------------------------------------------------------------------- */
+
+static int64_t board_due(const struct report *r, int64_t now)
+{
+	if (!r->changed && r->shown_requests == r->n->requests && r->shown_answers == r->n->answers)
+		return 0;
+	return r->shown_at && now < r->shown_at + BOARD_MS ? r->shown_at + BOARD_MS : now;
+}
+
+int64_t report_deadline(struct report *r, int64_t now)
+{
+	if (!r->session)
+		return 0;
+	if (!r->opened)
+		return r->open_at;
+	return board_due(r, now);
+}
+
+void report_on_time(struct report *r, int64_t now)
+{
+	int64_t t;
+
+	if (!r->session)
+		return;
+	if (!r->opened && now >= r->open_at) {
+		open_files(r);
+		r->changed = true;
+	}
+	t = r->opened ? board_due(r, now) : 0;
+	if (t && now >= t)
+		show(r, now);
+}
+
+/* ---- life ----------------------------------------------------------------------------------------- */
+
+struct report *report_new(const struct report_config *c, int64_t now)
+{
+	struct report *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return NULL;
+	r->c = *c;
+	r->dir = r->board.fd = -1;
+	r->started_at = now;
+	r->open_at = now + FIRST_MS;
+	stats_init(&r->stats);
+	ring_init(&r->ring, c->name);
+	if (c->log_ring)
+		log_set_hook(LOG_INFO, on_log_line, r);
+	return r;
+}
+
+void report_attach(struct report *r, struct session *s, struct http *h)
+{
+	struct session_view v;
+
+	r->session = s;
+	r->http = h;
+	session_look(s, &v, 0);
+	r->n = v.counters;
+	session_set_hook(s, on_answer, r);
+}
+
+void report_free(struct report *r)
+{
+	if (!r)
+		return;
+	/* A process that ended at once: why is in its first lines. */
+	if (!r->opened && r->ring.early.len)
+		open_files(r);
+	log_set_hook(LOG_SILENT, NULL, NULL);
+	if (r->session)
+		session_set_hook(r->session, NULL, NULL);
+	board_close(&r->board);
+	ring_close(&r->ring);
+	if (r->dir >= 0)
+		close(r->dir);
+	stats_fini(&r->stats);
+	free(r);
+}

@@ -1,36 +1,588 @@
-/* Translation between the eras of client and server. */
+/* Translation between the eras of client and server, both ways: which one is
+ * needed, what both need, and where the session hands over. Only members that
+ * must change are changed; values are the sender's bytes. Without translation
+ * nothing is changed but an id of ours. */
+#include "core/eras_i.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "core/session_i.h"
+#include <sodium.h>
+
+#define TEXT_MAX ((size_t)1 << 40)
+
+static const char *const meta_keys[] = { META_VERSION, META_CLIENT_INFO, META_CLIENT_CAPS, META_LOG_LEVEL };
+
+/* ---- common pieces ------------------------------------------------------------------------------- */
+
+struct eras *eras_get(struct session *s)
+{
+	struct eras *e = s->eras;
+
+	if (e)
+		return e;
+	e = calloc(1, sizeof(*e));
+	if (!e)
+		return NULL;
+	buf_init(&e->info, TEXT_MAX);
+	buf_init(&e->caps, TEXT_MAX);
+	buf_init(&e->level, TEXT_MAX);
+	buf_init(&e->discover, TEXT_MAX);
+	for (size_t i = 0; i < sizeof(e->key); i += 8) {
+		uint64_t w = rng_next(&s->rng);
+		memcpy(e->key + i, &w, 8);
+	}
+	s->eras = e;
+	return e;
+}
+
+void eras_free(struct session *s)
+{
+	struct eras *e = s->eras;
+
+	if (!e)
+		return;
+	while (e->inputs) {
+		struct input *i = e->inputs;
+		e->inputs = i->next;
+		buf_fini(&i->key);
+		free(i);
+	}
+	buf_fini(&e->info);
+	buf_fini(&e->caps);
+	buf_fini(&e->level);
+	buf_fini(&e->discover);
+	sodium_memzero(e->key, sizeof(e->key));
+	free(e);
+	s->eras = NULL;
+}
+
+struct translation *translation_get(struct request *r)
+{
+	struct translation *t = r->extra;
+
+	if (t)
+		return t;
+	t = calloc(1, sizeof(*t));
+	if (!t)
+		return NULL;
+	buf_init(&t->id, TEXT_MAX);
+	buf_init(&t->state, TEXT_MAX);
+	buf_init(&t->inputs, TEXT_MAX);
+	buf_init(&t->answer, TEXT_MAX);
+	buf_init(&t->asked, TEXT_MAX);
+	r->extra = t;
+	return t;
+}
+
+void eras_forget_request(struct session *s, struct request *r)
+{
+	struct translation *t = r->extra;
+	struct eras *e = s->eras;
+
+	if (e && e->listen == r)
+		e->listen = NULL;
+	if (e && e->old_listen == r)
+		e->old_listen = NULL;
+	if (!t)
+		return;
+	legacy_forget(s, r);
+	modern_forget(s, r);
+	buf_fini(&t->id);
+	buf_fini(&t->state);
+	buf_fini(&t->inputs);
+	buf_fini(&t->answer);
+	buf_fini(&t->asked);
+	free(t);
+	r->extra = NULL;
+}
+
+bool eras_l2m(const struct session *s) { return s->era == ERA_MODERN && !s->client_modern; }
+bool eras_m2l(const struct session *s) { return s->client_modern && (s->era == ERA_HTTP || s->era == ERA_SSE); }
+
+struct request *eras_request(struct session *s, uint64_t token)
+{
+	struct request *r = token ? s->ledger.head : NULL;
+
+	while (r && r->token != token)
+		r = r->next;
+	return r;
+}
+
+struct span eras_client_id(const struct request *r)
+{
+	const struct translation *t = r->extra;
+
+	return t && t->id.len ? buf_span(&t->id) : r->id;
+}
+
+bool eras_spent(const struct request *r)
+{
+	const struct translation *t = r->extra;
+
+	return t && t->with_client;
+}
+
+void eras_learn_legacy(struct session *s, struct span init)
+{
+	struct eras *e = eras_get(s);
+
+	if (!e)
+		return;
+	buf_reset(&e->info);
+	buf_reset(&e->caps);
+	buf_add(&e->info, json_get(init, "clientInfo"));
+	buf_add(&e->caps, json_get(init, "capabilities"));
+}
+
+static bool listed(struct span key, const char *const *names, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (json_key_is(key, names[i]))
+			return true;
+	return false;
+}
+
+int eras_members(struct buf *out, struct span obj, const char *const *drop, size_t ndrop, bool *any)
+{
+	struct json_iter it;
+	struct span key, value;
+	int bad = 0;
+
+	json_iter(&it, obj);
+	while (!bad && json_next(&it, &key, &value)) {
+		if (listed(key, drop, ndrop))
+			continue;
+		if (*any)
+			bad |= buf_puts(out, ",");
+		*any = true;
+		bad |= buf_puts(out, "\"") | buf_add(out, key) | buf_puts(out, "\":") | buf_add(out, value);
+	}
+	return bad ? -1 : 0;
+}
+
+int eras_meta(struct session *s, struct buf *out, struct span old)
+{
+	struct eras *e = s->eras;
+	bool any = true;
+	int bad;
+
+	bad = buf_puts(out, "{\"" META_VERSION "\":\"" VERSION_MODERN "\",\"" META_CLIENT_INFO "\":");
+	bad |= e && e->info.len ? buf_add(out, buf_span(&e->info)) : buf_puts(out, "{\"name\":\"mcp-holdfast\",\"version\":\"1\"}");
+	bad |= buf_puts(out, ",\"" META_CLIENT_CAPS "\":");
+	bad |= e && e->caps.len ? buf_add(out, buf_span(&e->caps)) : buf_puts(out, "{}");
+	if (e && e->level.len && eras_l2m(s))
+		bad |= buf_puts(out, ",\"" META_LOG_LEVEL "\":") | buf_add(out, buf_span(&e->level));
+	bad |= eras_members(out, old, meta_keys, sizeof(meta_keys) / sizeof(*meta_keys), &any);
+	bad |= buf_puts(out, "}");
+	return bad ? -1 : 0;
+}
+
+void eras_send_answer(struct session *s, struct request *r, const char *member, struct span body)
+{
+	struct span id = eras_client_id(r);
+	struct buf b;
+
+	if (r->cancelled)
+		return;
+	buf_init(&b, TEXT_MAX);
+	if (buf_puts(&b, "{\"jsonrpc\":\"2.0\",\"id\":") || buf_add(&b, id) || buf_printf(&b, ",\"%s\":", member) || buf_add(&b, body) || buf_puts(&b, "}"))
+		buf_fini(&b);
+	else
+		session_send_owned(s, &b);
+}
+
+void eras_answer_locally(struct session *s, struct request *r, struct span result)
+{
+	eras_send_answer(s, r, "result", result);
+	s->n.answers++;
+	request_drop(s, r);
+}
+
+void eras_answer_error(struct session *s, struct request *r, int code, const char *message, struct span data)
+{
+	struct buf b;
+
+	buf_init(&b, TEXT_MAX);
+	if (!r->cancelled && rpc_write_error(&b, eras_client_id(r), code, span_str(message), data) == 0)
+		session_send_owned(s, &b);
+	else
+		buf_fini(&b);
+	s->n.answers++;
+	request_drop(s, r);
+}
+
+/* ---- requests on their way up --------------------------------------------------------------------------- */
+
+/* Params for a modern server, from a legacy client or of our own; params for a
+ * legacy server, from a modern client. */
+static int translated_params(struct session *s, struct request *r, struct buf *out)
+{
+	static const char *const meta[] = { "_meta" };
+	static const char *const rounds[] = { "_meta", "inputResponses", "requestState" };
+	struct translation *t = r->extra;
+	struct span old = json_get(r->params, "_meta");
+	bool more = t && (t->inputs.len || t->state.len), any = false;
+	int bad = buf_puts(out, "{");
+
+	bad |= eras_members(out, r->params, more || eras_m2l(s) ? rounds : meta, more || eras_m2l(s) ? 3 : 1, &any);
+	if (eras_m2l(s)) {
+		struct buf kept;
+		bool left = false;
+		buf_init(&kept, TEXT_MAX);
+		bad |= eras_members(&kept, old, meta_keys, sizeof(meta_keys) / sizeof(*meta_keys), &left);
+		if (left)
+			bad |= buf_puts(out, any ? ",\"_meta\":{" : "\"_meta\":{") | buf_add(out, buf_span(&kept)) | buf_puts(out, "}");
+		buf_fini(&kept);
+	} else {
+		bad |= buf_puts(out, any ? ",\"_meta\":" : "\"_meta\":") | eras_meta(s, out, old);
+		if (t && t->inputs.len)
+			bad |= buf_puts(out, ",\"inputResponses\":") | buf_add(out, buf_span(&t->inputs));
+		if (t && t->state.len)
+			bad |= buf_puts(out, ",\"requestState\":") | buf_add(out, buf_span(&t->state));
+	}
+	bad |= buf_puts(out, "}");
+	return bad ? -1 : 0;
+}
+
+static bool needs_translation(struct session *s, const struct request *r)
+{
+	if (r->purpose == RQ_DISCOVER)
+		return true;
+	if (s->era == ERA_MODERN)
+		return !s->client_modern || r->purpose != RQ_CLIENT;
+	return eras_m2l(s) && r->purpose == RQ_CLIENT;
+}
 
 int eras_render(struct session *s, struct request *r)
 {
-	struct json_edit e = { r->id, r->uid };
+	struct json_edit e[2];
+	struct buf params, scratch;
+	size_t n = 0;
+	int rc;
 
-	(void)s;
 	buf_reset(&r->upstream);
-	if (r->uid.p == r->id.p || span_eq(r->uid, r->id))
-		return 0;
-	return json_splice(&r->upstream, buf_span(&r->line), &e, 1);
+	if (!needs_translation(s, r)) {
+		e[0] = (struct json_edit){ r->id, r->uid };
+		if (r->uid.p == r->id.p || span_eq(r->uid, r->id))
+			return 0;
+		return json_splice(&r->upstream, buf_span(&r->line), e, 1);
+	}
+	buf_init(&params, TEXT_MAX);
+	buf_init(&scratch, TEXT_MAX);
+	rc = translated_params(s, r, &params);
+	if (rc == 0)
+		rc = json_edit_set(&e[n++], &scratch, buf_span(&r->line), "params", buf_span(&params));
+	if (rc == 0 && !span_eq(r->uid, r->id))
+		e[n++] = (struct json_edit){ r->id, r->uid };
+	if (n == 2 && e[0].old.p > e[1].old.p) {
+		struct json_edit swap = e[0];
+		e[0] = e[1];
+		e[1] = swap;
+	}
+	if (rc == 0)
+		rc = json_splice(&r->upstream, buf_span(&r->line), e, n);
+	buf_fini(&params);
+	buf_fini(&scratch);
+	return rc;
 }
 
 int eras_headers(struct session *s, struct request *r, struct buf *lines)
 {
-	(void)s;
-	(void)r;
-	(void)lines;
-	return 0;
+	struct span version = SPAN_LIT(VERSION_MODERN), said;
+	struct buf text;
+	int rc;
+
+	if (s->era != ERA_MODERN && r->purpose != RQ_DISCOVER)
+		return 0;
+	buf_init(&text, 256);
+	said = s->client_modern && r->purpose == RQ_CLIENT ? json_get(json_get(r->params, "_meta"), META_VERSION) : SPAN_NONE;
+	if (json_type(said) == '"' && json_string(said, &text) == 0)
+		version = buf_span(&text);
+	rc = dialect_modern_headers(lines, version, r->method, r->params, s->catalog);
+	buf_fini(&text);
+	return rc;
 }
 
-bool eras_intake(struct session *s, const struct rpc_msg *m) { (void)s; (void)m; return false; }
-bool eras_answer(struct session *s, struct request *r, const struct rpc_msg *m, struct buf *owned) { (void)s; (void)r; (void)m; (void)owned; return false; }
-bool eras_inbound(struct session *s, struct request *r, const struct rpc_msg *m) { (void)s; (void)r; (void)m; return false; }
+/* ---- what the session hands over ------------------------------------------------------------------------------ */
+
+bool eras_intake(struct session *s, const struct rpc_msg *m)
+{
+	if (m->kind == RPC_RESULT || m->kind == RPC_ERROR) {
+		if (legacy_input_came(s, m))
+			return true;
+		if (!s->client_modern)
+			return false;
+		session_note(s, NOTE_INFO, "dropped an answer of the client: this protocol version has none");
+		return true;
+	}
+	if (m->kind == RPC_NOTIFICATION)
+		return s->client_modern && !span_is(m->method, "notifications/cancelled");
+	if (!s->client_seen_era && s->state == SESSION_START && dialect_client_is_modern(m)) {
+		s->client_seen_era = s->client_modern = true;
+		modern_learn_client(s, m);
+		return false;
+	}
+	if (s->client_modern)
+		modern_learn_client(s, m);
+	return false;
+}
+
+bool eras_local(struct session *s, struct request *r)
+{
+	if (r->purpose != RQ_CLIENT)
+		return false;
+	if (eras_l2m(s))
+		return legacy_local(s, r);
+	return eras_m2l(s) && modern_local(s, r);
+}
+
+static void discovered(struct session *s, struct request *r, const struct rpc_msg *m)
+{
+	struct eras *e = eras_get(s);
+	int64_t code = 0;
+	bool modern = m->kind == RPC_RESULT ? json_type(json_get(m->result, "supportedVersions")) == '['
+		: rpc_error_code(m, &code) && (code == -32022 || code == -32021 || code == -32020);
+
+	if (!modern || !e) {
+		request_drop(s, r);
+		probe_not_modern(s);
+		return;
+	}
+	buf_reset(&e->discover);
+	if (m->kind == RPC_RESULT)
+		buf_add(&e->discover, m->result);
+	request_drop(s, r);
+	s->era = ERA_MODERN;
+	snprintf(s->version, sizeof(s->version), "%s", VERSION_MODERN);
+	session_rebuild_headers(s);
+	session_succeeded(s);
+	session_note(s, NOTE_INFO, "connected (%s, protocol %s)", era_name(s->era), s->version);
+	if (s->handshake) {
+		if (m->kind == RPC_ERROR) {
+			request_refuse(s, s->handshake, ERR_UNSUPPORTED, "The server speaks only protocol versions that can not be translated for this client", -1);
+			return;
+		}
+		legacy_initialize_result(s, s->handshake, buf_span(&e->discover));
+	}
+	session_ready(s);
+}
+
+/* The tool list came again because a header mirror did not fit; the call goes once more. */
+static void mirrors_came(struct session *s, struct request *r, const struct rpc_msg *m)
+{
+	struct request *q = eras_request(s, s->eras->mirror_for);
+
+	if (m && m->kind == RPC_RESULT)
+		catalog_on_page(s->catalog, LIST_TOOLS, SPAN_NONE, m->result);
+	s->eras->mirror_for = 0;
+	request_drop(s, r);
+	if (q && q->state == REQ_PARKED)
+		q->not_before = 0;
+	session_due(s, s->now);
+}
+
+static void warn_tool(void *arg, struct span name, const char *reason)
+{
+	session_note(arg, NOTE_WARN, "tool '%.*s' is hidden from the client: %s", (int)(name.n < 120 ? name.n : 120), name.p, reason);
+}
+
+/* A modern server's tools whose header annotations are invalid are not shown. */
+static bool filter_tools(struct session *s, struct request *r, const struct rpc_msg *m)
+{
+	struct buf b;
+	int n;
+
+	buf_init(&b, TEXT_MAX);
+	n = catalog_filter_tools(m->result, &b, warn_tool, s);
+	if (n > 0) {
+		catalog_on_page(s->catalog, LIST_TOOLS, json_get(r->params, "cursor"), buf_span(&b));
+		eras_send_answer(s, r, "result", buf_span(&b));
+	}
+	buf_fini(&b);
+	return n > 0;
+}
+
+/* A result that names the subscription by the id it had upstream. */
+static bool listen_ended(struct session *s, struct request *r, const struct rpc_msg *m)
+{
+	struct span sub = m->kind == RPC_RESULT ? json_get(json_get(m->result, "_meta"), META_SUBSCRIPTION) : SPAN_NONE;
+	struct json_edit e = { sub, r->id };
+	struct buf b;
+
+	if (!sub.p || span_eq(sub, r->id))
+		return false;
+	buf_init(&b, TEXT_MAX);
+	if (json_splice(&b, m->result, &e, 1) == 0)
+		eras_send_answer(s, r, "result", buf_span(&b));
+	buf_fini(&b);
+	return true;
+}
+
+bool eras_answer(struct session *s, struct request *r, const struct rpc_msg *m, struct buf *owned)
+{
+	int64_t code;
+
+	(void)owned;
+	switch (r->purpose) {
+	case RQ_DISCOVER:
+		discovered(s, r, m);
+		return true;
+	case RQ_LISTEN: /* it ended in good order; open it again if it is still wanted */
+		request_drop(s, r);
+		s->eras->listen_dirty = true;
+		return true;
+	case RQ_MIRROR:
+		mirrors_came(s, r, m);
+		return true;
+	default:
+		break;
+	}
+	if (s->era == ERA_MODERN && m->kind == RPC_ERROR && r->is_tool_call && rpc_error_code(m, &code) && code == -32020) {
+		struct translation *t = translation_get(r);
+		struct eras *e = eras_get(s);
+		struct request *q;
+		if (t && e && !t->mirrored && !e->mirror_for) {
+			t->mirrored = true;
+			request_new_own(s, &q, RQ_MIRROR, "tools/list", SPAN_NONE);
+			if (q) {
+				session_note(s, NOTE_INFO, "the server refused the header mirrors; listing its tools again");
+				exchange_release(s, r);
+				request_park(s, r, s->now + s->c->request_timeout_ms);
+				e->mirror_for = r->token;
+				request_post(s, q);
+				return true;
+			}
+		}
+	}
+	if (eras_l2m(s) && legacy_answer(s, r, m))
+		return true;
+	if (eras_m2l(s))
+		return modern_answer(s, r, m);
+	if (s->era == ERA_MODERN && m->kind == RPC_RESULT && span_is(r->method, "tools/list"))
+		return filter_tools(s, r, m);
+	if (s->era == ERA_MODERN && s->client_modern && span_is(r->method, "subscriptions/listen"))
+		return listen_ended(s, r, m);
+	return false;
+}
+
 void eras_failed(struct session *s, struct request *r, const struct failure *f)
 {
-	(void)f;
-	request_drop(s, r);
-	probe_next(s, "no modern server");
+	char what[160];
+
+	snprintf(what, sizeof(what), "%s", f->what);
+	switch (r->purpose) {
+	case RQ_DISCOVER: {
+		bool network = f->line || f->may_have_run || f->retry_after_ms >= 0 || f->kind == ERR_UPSTREAM_UNAVAILABLE;
+		int64_t floor_ms = f->retry_after_ms;
+		request_drop(s, r);
+		if (s->state != SESSION_PROBE)
+			break;
+		if (f->kind == ERR_AUTH_REQUIRED)
+			session_auth_refused(s, what);
+		else if (network && !s->init_error.len)
+			session_line_down(s, what, floor_ms, -1);
+		else
+			probe_not_modern(s);
+		break;
+	}
+	case RQ_MIRROR:
+		mirrors_came(s, r, NULL);
+		break;
+	case RQ_LISTEN: {
+		bool line = f->line;
+		unsigned attempts = s->now - r->sent_at > s->c->max_retry_ms ? 1 : r->attempts;
+		struct backoff b;
+		request_park(s, r, 0);
+		r->attempts = attempts;
+		backoff_init(&b, s->c);
+		b.attempt = attempts ? attempts - 1 : 0;
+		r->not_before = backoff_next(&b, &s->rng, s->now);
+		session_due(s, r->not_before);
+		if (line && s->state == SESSION_READY)
+			session_line_down(s, what, -1, -1);
+		break;
+	}
+	default:
+		request_drop(s, r);
+	}
 }
-void eras_forget_request(struct session *s, struct request *r) { (void)s; (void)r; }
-void eras_free(struct session *s) { (void)s; }
+
+/* The notification's subscription id becomes the client's. */
+static bool retag(struct session *s, struct request *r, const struct rpc_msg *m)
+{
+	struct translation *t = translation_get(r);
+	struct span sub = json_get(json_get(m->params, "_meta"), META_SUBSCRIPTION);
+	struct json_edit e;
+	struct buf b;
+	bool ack = span_is(m->method, "notifications/subscriptions/acknowledged");
+
+	if (!t)
+		return false;
+	if (ack && t->acknowledged) {
+		listen_restored(s, r);
+		return true;
+	}
+	t->acknowledged |= ack;
+	if (span_is(m->method, "notifications/cancelled") && ledger_same_id(&s->ledger, json_get(m->params, "requestId"), r->uid)) {
+		e = (struct json_edit){ json_get(m->params, "requestId"), r->id };
+		buf_init(&b, TEXT_MAX);
+		if (json_splice(&b, m->text, &e, 1) == 0)
+			session_send_owned(s, &b);
+		r->cancelled = true;
+		request_drop(s, r);
+		return true;
+	}
+	if (!sub.p || span_eq(sub, r->id))
+		return false;
+	e = (struct json_edit){ sub, r->id };
+	buf_init(&b, TEXT_MAX);
+	if (json_splice(&b, m->text, &e, 1) == 0)
+		session_send_owned(s, &b);
+	return true;
+}
+
+bool eras_inbound(struct session *s, struct request *r, const struct rpc_msg *m)
+{
+	if (s->era == ERA_MODERN && m->kind == RPC_REQUEST) {
+		session_note(s, NOTE_WARN, "ignored a request of the server: its protocol version has none");
+		return true;
+	}
+	if (s->era == ERA_MODERN && s->client_modern && r && r->is_listen) {
+		for (int l = 0; l < LIST_COUNT; l++)
+			if (span_is(m->method, catalog_list_changed((enum catalog_list)l)))
+				catalog_on_list_changed(s->catalog, (enum catalog_list)l);
+		return retag(s, r, m);
+	}
+	if (eras_l2m(s))
+		return legacy_inbound(s, r, m);
+	return eras_m2l(s) && modern_inbound(s, r, m);
+}
+
+/* The client's subscription is open again after a gap: what may have changed
+ * meanwhile is told, tagged with its own id. */
+void listen_restored(struct session *s, struct request *r)
+{
+	struct json_iter it;
+	struct span uri;
+
+	session_note(s, NOTE_INFO, "a subscription of the client is open again");
+	r->attempts = 1;
+	json_iter(&it, json_get(json_get(r->params, "notifications"), "resourceSubscriptions"));
+	while (json_next(&it, NULL, &uri)) {
+		struct buf b;
+		buf_init(&b, TEXT_MAX);
+		if (buf_puts(&b, "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/resources/updated\",\"params\":{\"uri\":") || buf_add(&b, uri) ||
+		    buf_puts(&b, ",\"_meta\":{\"" META_SUBSCRIPTION "\":") || buf_add(&b, r->id) || buf_puts(&b, "}}}"))
+			buf_fini(&b);
+		else
+			session_send_owned(s, &b);
+	}
+	replay_after(s);
+}
+
+void eras_pump(struct session *s)
+{
+	if (s->eras && s->eras->listen_dirty && eras_l2m(s) && s->state == SESSION_READY)
+		legacy_relisten(s);
+}

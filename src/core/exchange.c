@@ -153,6 +153,7 @@ static void slot_free(struct session *s, struct request *r)
 	if (r->counted) {
 		r->counted = false;
 		s->in_flight--;
+		s->quota_used_ms += s->now - r->sent_at;
 	}
 }
 
@@ -226,6 +227,22 @@ void request_park(struct session *s, struct request *r, int64_t not_before)
 		r->hold_until = s->now + s->c->hold_ms;
 		session_due(s, r->hold_until);
 	}
+}
+
+void request_hold_open(struct session *s, struct request *r)
+{
+	slot_free(s, r);
+	parked_out(s, r, REQ_STREAMING);
+	r->not_before = 0;
+	r->hold_until = 0;
+	r->patient_until = INT64_MAX;
+}
+
+void request_keep_waiting(struct session *s, struct request *r, int64_t until)
+{
+	r->patient_until = until;
+	r->active_at = s->now;
+	session_due(s, until ? until : s->now + r->timeout_ms);
 }
 
 /* Which id it carries upstream this time: the client's own at first, one of
@@ -371,13 +388,19 @@ void request_refuse(struct session *s, struct request *r, enum error_kind k, con
 	};
 	bool handshake = r->purpose == RQ_HANDSHAKE;
 
-	if (r->cancelled || (r->purpose != RQ_CLIENT && !handshake)) {
+	if (r->cancelled || eras_spent(r)) {
 		request_drop(s, r);
+		return;
+	}
+	if (r->purpose != RQ_CLIENT && !handshake) { /* a step of ours: whoever waits for it must hear */
+		struct failure f = { .what = what, .retry_after_ms = retry_after_ms, .kind = k };
+		request_detach(s, r);
+		replay_on_failure(s, r, &f, false);
 		return;
 	}
 	snprintf(e.ref, sizeof(e.ref), "%08x", (unsigned)(rng_next(&s->rng) >> 32));
 	buf_reset(&s->out);
-	if (answer_write(&s->out, r->id, &e) == 0) {
+	if (answer_write(&s->out, eras_client_id(r), &e) == 0) {
 		struct buf b;
 		buf_init(&b, s->out.max);
 		buf_move(&b, &s->out);
@@ -430,6 +453,8 @@ void request_failed(struct session *s, struct request *r, const struct failure *
 	r->maybe_ran |= f->may_have_run;
 	s->streak++;
 	line = f->line || s->streak >= 3 || r->purpose == RQ_HANDSHAKE;
+	if (r->is_listen && s->now - r->sent_at > s->c->max_retry_ms)
+		r->attempts = 1; /* it had been open for long */
 	safe = !f->may_have_run || r->repeatable;
 	exhausted = s->c->max_retries >= 0 && r->attempts > (unsigned)s->c->max_retries;
 	session_note(s, NOTE_DEBUG, "%.*s: %s%s", (int)(r->method.n < 60 ? r->method.n : 60), r->method.p, f->what, f->may_have_run ? " (it may have run)" : "");
@@ -440,7 +465,7 @@ void request_failed(struct session *s, struct request *r, const struct failure *
 	} else if (f->retry_after_ms > (r->hold_until ? r->hold_until - s->now : s->c->hold_ms)) {
 		request_refuse(s, r, ERR_RATE_LIMITED, f->what, f->retry_after_ms);
 		line = false;
-	} else if (exhausted && r->purpose == RQ_CLIENT && !f->line) {
+	} else if (exhausted && r->purpose == RQ_CLIENT && !f->line && !r->is_listen) {
 		request_refuse(s, r, exhausted_kind(r, f), f->what, -1);
 	} else {
 		at = line && r->purpose == RQ_HANDSHAKE ? 0 : request_backoff(s, r, f->retry_after_ms);
@@ -455,8 +480,13 @@ void request_failed(struct session *s, struct request *r, const struct failure *
 /* The response stream ended without the answer. clean: properly. */
 static void stream_ended(struct session *s, struct request *r, bool clean, const char *what)
 {
-	if (r->last_id.len && dialect_resumes(s->era)) {
-		int64_t wait = r->retry_ms >= 0 ? r->retry_ms : clean ? s->c->initial_retry_ms : 0;
+	if (r->cancelled) {
+		request_drop(s, r);
+		return;
+	}
+	/* The bridge's own are asked anew. */
+	if (r->last_id.len && r->purpose == RQ_CLIENT && dialect_resumes(s->era)) {
+		int64_t wait = r->retry_ms > 0 ? r->retry_ms : clean || r->retry_ms == 0 ? s->c->initial_retry_ms : 0;
 		if (r->retry_ms < 0 && !clean) {
 			wait = request_backoff(s, r, -1) - s->now;
 		} else if (wait) {
@@ -531,38 +561,57 @@ static bool retry_this_error(struct session *s, struct request *r, const struct 
 /* Passes the answer on under the client's own id. */
 static void pass_answer(struct session *s, struct request *r, const struct rpc_msg *m)
 {
-	if (span_eq(m->id, r->id)) {
+	struct span id = eras_client_id(r);
+
+	if (span_eq(m->id, id)) {
 		session_send(s, m->text);
 		return;
 	}
-	struct json_edit e = { m->id, r->id };
+	struct json_edit e = { m->id, id };
 	struct buf b;
-	buf_init(&b, m->text.n + r->id.n + 16);
+	buf_init(&b, m->text.n + id.n + 16);
 	if (json_splice(&b, m->text, &e, 1) == 0)
 		session_send_owned(s, &b);
 	else
 		buf_fini(&b);
 }
 
-void exchange_answer(struct session *s, struct request *r, const struct rpc_msg *m, struct buf *owned)
+/* The answer has come: the transfer that brought it ends by itself. */
+void exchange_release(struct session *s, struct request *r)
 {
 	struct xfer *x = r->xfer ? xfer_find(s, r->xfer) : NULL;
-	bool on_stream = x && x->sse && (x->kind == XF_REQUEST || x->kind == XF_RESUME);
 
+	slot_free(s, r);
+	if (!x || (!x->sse && !x->json))
+		return;
+	if (x->sse) {
+		x->linger_until = s->now + LINGER_MS;
+		s->lingering++;
+		session_due(s, x->linger_until);
+	}
+	x->answered = true;
+	x->rq = NULL;
+	r->xfer = 0;
+}
+
+void exchange_answer(struct session *s, struct request *r, const struct rpc_msg *m, struct buf *owned)
+{
 	if (retry_this_error(s, r, m)) {
 		request_park(s, r, request_backoff(s, r, -1));
 		return;
 	}
 	if (r->purpose == RQ_CLIENT) {
 		session_succeeded(s);
+		uint64_t seq = r->seq;
 		if (!eras_answer(s, r, m, owned)) {
 			learn_from_answer(s, r, m);
 			if (!r->cancelled)
 				pass_answer(s, r, m);
-		} else if (ledger_by_upstream_id(&s->ledger, r->uid) != r) {
-			return;
-		} else if (r->state == REQ_PARKED || r->state == REQ_BROKEN) {
-			return; /* another round */
+		} else {
+			for (r = s->ledger.tail; r && r->seq > seq; r = r->prev)
+				;
+			if (!r || r->seq != seq || r->state == REQ_PARKED || r->patient_until)
+				return; /* answered otherwise, or another round */
 		}
 		if (m->kind == RPC_ERROR)
 			s->n.errors_upstream++;
@@ -570,19 +619,7 @@ void exchange_answer(struct session *s, struct request *r, const struct rpc_msg 
 		if (s->hook)
 			tell_hook(s, r, m);
 	}
-	slot_free(s, r);
-	if (on_stream) {
-		x->answered = true;
-		x->linger_until = s->now + LINGER_MS;
-		s->lingering++;
-		session_due(s, x->linger_until);
-		x->rq = NULL;
-		r->xfer = 0;
-	} else if (x && x->kind == XF_REQUEST && x->json) {
-		x->answered = true; /* its own body: the end follows */
-		x->rq = NULL;
-		r->xfer = 0;
-	}
+	exchange_release(s, r);
 	if (r->purpose == RQ_HANDSHAKE)
 		handshake_done(s, r, m);
 	else if (r->purpose != RQ_CLIENT)
@@ -748,6 +785,8 @@ enum body_mode session_on_head(struct session *s, uint64_t token, const struct h
 		sse_init(&x->parser, s->c->max_message);
 		if (x->rq) {
 			x->rq->state = REQ_STREAMING;
+			if (x->rq->is_listen && s->c->idle_ms > 0)
+				session_due(s, now + s->c->idle_ms);
 			if (x->kind == XF_RESUME)
 				x->rq->resumable = true;
 		}
@@ -1212,6 +1251,8 @@ void session_on_done(struct session *s, uint64_t token, const struct http_result
 		if (!r)
 			break;
 		r->xfer = 0;
+		if (x->sse && x->parser.retry_ms >= 0)
+			r->retry_ms = x->parser.retry_ms;
 		if (x->sse && !x->answered) {
 			if (x->too_large)
 				request_refuse(s, r, ERR_MESSAGE_TOO_LARGE, "The answer of the server is larger than the limit", -1);
@@ -1256,6 +1297,15 @@ void session_on_challenge(struct session *s, uint64_t token, enum challenge c, s
 	buf_add(&x->challenge_text, text);
 }
 
+static struct request *first_after(struct session *s, uint64_t seq)
+{
+	struct request *r = s->ledger.head;
+
+	while (r && r->seq <= seq)
+		r = r->next;
+	return r;
+}
+
 /* ---- sending what waits ------------------------------------------------------------------------------ */
 
 static bool may_send(struct session *s, const struct request *r)
@@ -1282,12 +1332,19 @@ void session_pump(struct session *s)
 	outbox_pump(s);
 	if (s->state != SESSION_READY && !(s->state == SESSION_DRAIN && s->era != ERA_NONE && s->auth_from == SESSION_READY))
 		return;
+	eras_pump(s);
 	if (!s->parked || (s->rate_until && s->now < s->rate_until))
 		return;
 	for (r = s->ledger.head; r && s->parked; r = next) {
 		next = r->next;
 		if (r->state != REQ_PARKED || (r->not_before && s->now < r->not_before))
 			continue;
+		if (r->cancelled) { /* while its attempt was failing */
+			uint64_t was = r->seq;
+			request_drop(s, r);
+			next = first_after(s, was);
+			continue;
+		}
 		if (!may_send(s, r)) {
 			if (r->barrier > s->out_done)
 				break; /* order: what comes later waits too */
@@ -1312,7 +1369,14 @@ void session_pump(struct session *s)
 			}
 			s->quota_used++;
 		}
-		request_post(s, r);
+		uint64_t seq = r->seq;
+		size_t count = s->ledger.count;
+		if (!eras_local(s, r))
+			request_post(s, r);
+		if (s->state != SESSION_READY && s->state != SESSION_DRAIN)
+			return;
+		if (s->ledger.count + 1 < count)
+			next = first_after(s, seq); /* more than this one is gone */
 	}
 }
 
@@ -1396,6 +1460,29 @@ void session_probed(struct session *s, bool alive)
 	}
 }
 
+/* A subscription stream of 2026-07-28 is cut by --idle-timeout alone. -1: it was. */
+static int64_t listen_time(struct session *s, struct request *r)
+{
+	const struct xfer *x = r->xfer ? xfer_find(s, r->xfer) : NULL;
+	int64_t quiet = x && x->rx_at > r->active_at ? x->rx_at : r->active_at;
+
+	if (r->state == REQ_SENT && s->now >= r->sent_at + s->c->request_timeout_ms) {
+		struct failure f = { .what = "The server did not answer in time", .may_have_run = true, .retry_after_ms = -1, .kind = ERR_TIMEOUT };
+		request_failed(s, r, &f);
+		return -1;
+	}
+	if (r->state == REQ_SENT)
+		return r->sent_at + s->c->request_timeout_ms;
+	if (s->c->idle_ms <= 0)
+		return 0;
+	if (s->now < quiet + s->c->idle_ms)
+		return quiet + s->c->idle_ms;
+	session_note(s, NOTE_INFO, "a subscription was silent for %.1f s; opening it again", (double)(s->now - quiet) / 1000);
+	request_park(s, r, 0);
+	session_pump(s);
+	return -1;
+}
+
 /* What became due for one request: its next deadline, 0 for none, -1 when it
  * (and perhaps others) was answered or moved. */
 static int64_t request_time(struct session *s, struct request *r)
@@ -1430,7 +1517,9 @@ static int64_t request_time(struct session *s, struct request *r)
 			resume_post(s, r);
 			t = s->now + r->timeout_ms;
 		} else {
-			t = r->not_before > s->now ? r->not_before : 0;
+			t = r->active_at + r->timeout_ms;
+			if (r->not_before > s->now && r->not_before < t)
+				t = r->not_before;
 		}
 		if (s->now - r->active_at >= r->timeout_ms && r->state == REQ_BROKEN) {
 			struct failure f = { .what = "The answer did not come in time", .may_have_run = true, .retry_after_ms = -1, .kind = ERR_TIMEOUT };
@@ -1440,6 +1529,18 @@ static int64_t request_time(struct session *s, struct request *r)
 		}
 		break;
 	default:
+		if (r->patient_until) {
+			if (modern_timed_out(s, r))
+				return -1;
+			t = r->patient_until == INT64_MAX ? 0 : r->patient_until;
+			break;
+		}
+		if (r->is_listen) {
+			t = listen_time(s, r);
+			if (t < 0)
+				return -1;
+			break;
+		}
 		t = probe_time(s, r);
 		if (t && (!next || t < next))
 			next = t;
@@ -1453,15 +1554,6 @@ static int64_t request_time(struct session *s, struct request *r)
 		}
 	}
 	return t && (!next || t < next) ? t : next;
-}
-
-static struct request *first_after(struct session *s, uint64_t seq)
-{
-	struct request *r = s->ledger.head;
-
-	while (r && r->seq <= seq)
-		r = r->next;
-	return r;
 }
 
 void session_request_times(struct session *s)
@@ -1489,6 +1581,8 @@ void session_request_times(struct session *s)
 	}
 	if (due)
 		session_due(s, due);
+	if (s->rate_until > s->now)
+		session_due(s, s->rate_until);
 }
 
 void request_new_own(struct session *s, struct request **out, enum req_purpose p, const char *method, struct span params)

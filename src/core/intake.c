@@ -42,7 +42,7 @@ static struct request *request_add(struct session *s, const struct rpc_msg *m, s
 	s->parked_bytes += r->line.len;
 	s->n.requests++;
 	r->timeout_ms = s->c->request_timeout_ms;
-	r->die_at = s->c->max_request_ms ? s->now + s->c->max_request_ms : 0;
+	r->die_at = s->c->max_request_ms && !r->is_listen ? s->now + s->c->max_request_ms : 0;
 	if (r->die_at)
 		session_due(s, r->die_at);
 	r->barrier = s->out_seq;
@@ -137,7 +137,10 @@ static void client_request(struct session *s, const struct rpc_msg *m, struct bu
 	struct request *r;
 
 	if (span_is(m->method, "initialize") && !dialect_client_is_modern(m)) {
-		client_initialize(s, m, big);
+		if (s->client_modern)
+			refuse_line(s, m->id, -32600, "initialize does not belong in a conversation of the stateless protocol");
+		else
+			client_initialize(s, m, big);
 		return;
 	}
 	if (span_is(m->method, "ping") && s->state != SESSION_READY) {
@@ -152,6 +155,12 @@ static void client_request(struct session *s, const struct rpc_msg *m, struct bu
 	r = request_add(s, m, big, RQ_CLIENT);
 	if (!r)
 		return;
+	if (s->state == SESSION_START && s->client_modern) {
+		r->hold_until = s->now + s->c->hold_ms;
+		session_due(s, r->hold_until);
+		probe_begin(s);
+		return;
+	}
 	if (s->state == SESSION_START) {
 		request_refuse(s, r, ERR_UNSUPPORTED, "The client must send initialize before anything else", -1);
 		return;
@@ -170,7 +179,7 @@ static void client_cancelled(struct session *s, const struct rpc_msg *m)
 
 	if (!r || r->cancelled || r->purpose == RQ_HANDSHAKE)
 		return; /* answered meanwhile: nothing to stop */
-	if (r->state == REQ_PARKED || dialect_cancel_by_close(s->era)) {
+	if (r->state == REQ_PARKED || dialect_cancel_by_close(s->era) || (r->is_listen && eras_m2l(s))) {
 		request_drop(s, r);
 		return;
 	}
@@ -183,6 +192,8 @@ static void client_cancelled(struct session *s, const struct rpc_msg *m)
 	else
 		outbox_cancelled(s, r->uid, NULL);
 	buf_fini(&text);
+	if (r->state == REQ_BROKEN)
+		request_drop(s, r); /* no stream of it is open: nothing is fetched any more */
 }
 
 static void client_notification(struct session *s, const struct rpc_msg *m, struct buf *big)

@@ -34,6 +34,8 @@ static void probe_try(struct session *s, enum era era)
 	if (era == ERA_MODERN) {
 		struct request *r;
 		s->tried_modern = true;
+		if (s->handshake)
+			eras_learn_legacy(s, s->handshake->params);
 		request_new_own(s, &r, RQ_DISCOVER, "server/discover", SPAN_NONE);
 		if (r)
 			request_post(s, r);
@@ -47,7 +49,8 @@ static void probe_try(struct session *s, enum era era)
 
 void probe_begin(struct session *s)
 {
-	if (!s->handshake) {
+	session_drop_steps(s);
+	if (!s->handshake && !s->client_modern) {
 		session_enter(s, SESSION_START, "no handshake to make");
 		return;
 	}
@@ -55,7 +58,11 @@ void probe_begin(struct session *s)
 	s->tried_http = s->tried_sse = s->tried_modern = false;
 	buf_reset(&s->init_error);
 	stream_close(s);
-	if (s->era != ERA_NONE)
+	if (!s->handshake && s->c->transport != TRANSPORT_SSE)
+		probe_try(s, ERA_MODERN);
+	else if (!s->handshake)
+		probe_not_modern(s);
+	else if (s->era != ERA_NONE)
 		probe_try(s, s->era);
 	else if (s->c->transport == TRANSPORT_SSE || s->c->transport == TRANSPORT_SSE_FIRST)
 		probe_try(s, ERA_SSE);
@@ -107,6 +114,26 @@ void probe_next(struct session *s, const char *why)
 		probe_exhausted(s, kept);
 }
 
+/* For a legacy client the next transport's turn; for a modern one the
+ * handshake of ours that a legacy server needs. */
+void probe_not_modern(struct session *s)
+{
+	if (s->handshake) {
+		probe_next(s, "it is no modern server");
+		return;
+	}
+	if (!s->client_modern || s->state != SESSION_PROBE)
+		return;
+	buf_reset(&s->init_params);
+	if (modern_init_params(s, &s->init_params) != 0) {
+		session_line_down(s, "out of memory", -1, -1);
+		return;
+	}
+	s->client_initialized = s->initialized_sent = true;
+	s->force_init = true;
+	replay_begin(s);
+}
+
 /* What a result of initialize tells of the new session. */
 static void session_made(struct session *s, struct span result)
 {
@@ -126,6 +153,15 @@ static void session_made(struct session *s, struct span result)
 
 void handshake_done(struct session *s, struct request *r, const struct rpc_msg *m)
 {
+	int64_t code = 0;
+
+	if (m->kind == RPC_ERROR && s->era == ERA_NONE && !s->tried_modern && s->trying == ERA_HTTP && rpc_error_code(m, &code) &&
+	    (code == -32022 || code == -32601)) {
+		buf_reset(&s->init_error);
+		buf_add(&s->init_error, m->error);
+		probe_next(s, "initialize is unknown to it");
+		return;
+	}
 	if (m->kind == RPC_ERROR) {
 		if (s->note_level >= NOTE_WARN)
 			session_note(s, NOTE_WARN, "the server refused initialize");
@@ -252,7 +288,10 @@ void replay_begin(struct session *s)
 
 	session_enter(s, SESSION_REVIVE, "restoring the session");
 	s->step_rq = NULL;
+	session_drop_steps(s);
 	s->trying = s->era;
+	if (s->era == ERA_NONE)
+		s->trying = s->c->transport == TRANSPORT_SSE || s->c->transport == TRANSPORT_SSE_FIRST ? ERA_SSE : ERA_HTTP;
 	if (other && s->revived_misfits % 2)
 		s->trying = s->era == ERA_SSE ? ERA_HTTP : ERA_SSE;
 	if (s->trying == ERA_SSE) {
@@ -292,6 +331,10 @@ static void revived_init(struct session *s, const struct rpc_msg *m)
 	outbox_new_session(s);
 	s->force_init = false;
 	s->revived_misfits = 0;
+	if (s->client_modern) {
+		buf_reset(&s->init_result);
+		buf_add(&s->init_result, m->result);
+	}
 	if (before[0] && strcmp(before, s->version) != 0) {
 		session_note(s, NOTE_WARN, "the server now speaks protocol %s; the client was told %s", s->version[0] ? s->version : "unknown", before);
 		if (!version_is_known_legacy(s->version)) {
@@ -325,7 +368,7 @@ void replay_on_answer(struct session *s, struct request *r, const struct rpc_msg
 		request_drop(s, r);
 		return;
 	}
-	if (p == RQ_DISCOVER || p == RQ_LISTEN) {
+	if (p == RQ_DISCOVER || p == RQ_LISTEN || p == RQ_MIRROR) {
 		eras_answer(s, r, m, NULL);
 		return;
 	}
@@ -381,7 +424,7 @@ void replay_on_failure(struct session *s, struct request *r, const struct failur
 
 	snprintf(what, sizeof(what), "%s", f->what);
 	kept.what = what;
-	if (p == RQ_LISTEN || p == RQ_DISCOVER) {
+	if (p == RQ_LISTEN || p == RQ_DISCOVER || p == RQ_MIRROR) {
 		eras_failed(s, r, &kept);
 		return;
 	}
@@ -413,6 +456,17 @@ void replay_on_failure(struct session *s, struct request *r, const struct failur
 	case RQ_INIT:
 		if (!step || s->state != SESSION_REVIVE)
 			break;
+		if (kept.kind == ERR_AUTH_REQUIRED) {
+			session_auth_refused(s, what);
+			break;
+		}
+		if (wrong_transport && s->era == ERA_NONE && s->trying == ERA_HTTP && s->c->transport != TRANSPORT_HTTP) {
+			s->trying = ERA_SSE;
+			s->step = STEP_STREAM;
+			buf_reset(&s->endpoint);
+			stream_open(s);
+			break;
+		}
 		s->revived_misfits = wrong_transport ? s->revived_misfits + 1 : 0;
 		session_line_down(s, what, kept.retry_after_ms, -1);
 		break;
@@ -429,6 +483,10 @@ static void tell_list_changed(struct session *s, enum catalog_list l)
 
 	buf_init(&b, 256);
 	catalog_on_list_changed(s->catalog, l);
+	if (s->client_modern) {
+		modern_tell(s, span_str(catalog_list_changed(l)), SPAN_NONE);
+		return;
+	}
 	if (buf_printf(&b, "{\"jsonrpc\":\"2.0\",\"method\":\"%s\"}", catalog_list_changed(l)) == 0)
 		session_send_owned(s, &b);
 }
@@ -438,6 +496,10 @@ static void tell_updates(struct session *s)
 	for (struct subscription *u = s->subs; u; u = u->next) {
 		struct span uri = json_get(buf_span(&u->params), "uri");
 		struct buf b;
+		if (s->client_modern) {
+			modern_tell(s, SPAN_LIT("notifications/resources/updated"), buf_span(&u->params));
+			continue;
+		}
 		buf_init(&b, uri.n + 256);
 		if (uri.p && (buf_puts(&b, "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/resources/updated\",\"params\":{\"uri\":") ||
 		    buf_add(&b, uri) || buf_puts(&b, "}}")) == 0)

@@ -183,6 +183,7 @@ int ledger_set_line(struct ledger *l, struct request *r, const struct rpc_msg *m
 	r->method = moved(m->method, from, to);
 	r->params = moved(m->params, from, to);
 	r->is_tool_call = span_is(r->method, "tools/call");
+	r->is_listen = span_is(r->method, "subscriptions/listen");
 	r->tool = r->is_tool_call ? json_get(r->params, "name") : SPAN_NONE;
 	r->progress = r->params.p && memmem(r->params.p, r->params.n, "progressToken", 13)
 		? json_get(json_get(r->params, "_meta"), "progressToken") : SPAN_NONE;

@@ -21,6 +21,7 @@ enum req_purpose {
 	RQ_RELIST,     /* ours: what does the server list now? */
 	RQ_DISCOVER,   /* ours: server/discover */
 	RQ_LISTEN,     /* ours: subscriptions/listen for a legacy client */
+	RQ_MIRROR,     /* ours: tools/list again, for its header mirrors */
 	RQ_HEDGE,      /* a silent repeatable request, once more beside it */
 	RQ_PURPOSES,
 };
@@ -66,7 +67,8 @@ struct request {
 	unsigned attempts, revives;
 	uint64_t barrier;                 /* notifications up to this number go first */
 	bool maybe_ran, repeatable, cancelled, resumable, counted;
-	bool is_tool_call;
+	bool is_tool_call, is_listen;
+	int64_t patient_until;            /* no time limit before this */
 	uint64_t twin;                    /* token of the other attempt (RQ_HEDGE and what it stands beside) */
 	unsigned rounds;                  /* input_required rounds so far */
 	void *extra;                      /* the eras' own (struct translation), freed by them */

@@ -316,7 +316,7 @@ static void fail_stream_requests(struct session *s, const char *why)
 }
 
 /* Steps of a handshake that is over. */
-static void drop_steps(struct session *s)
+void session_drop_steps(struct session *s)
 {
 	struct request *r = s->ledger.head, *next;
 
@@ -337,7 +337,7 @@ static void drop_steps(struct session *s)
 void session_forget(struct session *s)
 {
 	stream_close(s);
-	drop_steps(s);
+	session_drop_steps(s);
 	if (s->era == ERA_SSE) {
 		buf_reset(&s->endpoint);
 		fail_stream_requests(s, "The connection that was to bring the answer was lost");
@@ -373,7 +373,7 @@ static void go_down(struct session *s, const char *why)
 	snprintf(text, sizeof(text), "%s, and the attempts to reconnect are used up", why);
 	session_note(s, NOTE_WARN, "giving up for now: %s", why);
 	refuse_parked(s, ERR_UPSTREAM_UNAVAILABLE, text, s->c->max_retry_ms);
-	if (!s->client_initialized && s->state == SESSION_DOWN)
+	if (!s->client_initialized && !s->client_modern && s->state == SESSION_DOWN)
 		session_enter(s, SESSION_START, "nothing is known of the server");
 	backoff_reset(&s->backoff);
 }
@@ -422,6 +422,19 @@ void session_line_down(struct session *s, const char *why, int64_t floor_ms, int
 	}
 }
 
+void session_auth_refused(struct session *s, const char *what)
+{
+	char text[512];
+
+	snprintf(text, sizeof(text), "%s", what);
+	session_forget(s);
+	s->down_until = 0;
+	session_enter(s, SESSION_DOWN, "credentials are wanted");
+	refuse_parked(s, ERR_AUTH_REQUIRED, text, -1);
+	if (!s->client_initialized && !s->client_modern && s->state == SESSION_DOWN)
+		session_enter(s, SESSION_START, "credentials are wanted");
+}
+
 void session_unacceptable(struct session *s)
 {
 	s->force_init = true;
@@ -436,9 +449,9 @@ void session_reconnect(struct session *s)
 	s->wait_until = 0;
 	s->n.reconnect_tries++;
 	breaker_on_probe(&s->breaker);
-	if (s->client_initialized)
+	if (s->client_initialized || (s->client_modern && s->era == ERA_MODERN))
 		replay_begin(s);
-	else if (s->handshake)
+	else if (s->handshake || s->client_modern)
 		probe_begin(s);
 	else
 		session_enter(s, SESSION_START, "nothing to say to the server yet");
@@ -474,7 +487,7 @@ void session_ready(struct session *s)
 static bool owes_anything(const struct session *s)
 {
 	for (const struct request *r = s->ledger.head; r; r = r->next)
-		if (r->purpose == RQ_CLIENT || r->purpose == RQ_HANDSHAKE)
+		if (!r->cancelled && (r->purpose == RQ_CLIENT || r->purpose == RQ_HANDSHAKE))
 			return true;
 	return s->outbox != NULL;
 }

@@ -143,7 +143,7 @@ struct session {
 	/* handshake */
 	bool client_initialized;     /* the client's initialize was answered with a result */
 	bool initialized_sent;       /* it has sent notifications/initialized */
-	bool client_modern, client_seen;
+	bool client_modern, client_seen, client_seen_era;
 	struct buf init_params;      /* params of the client's initialize */
 	struct buf init_result;      /* result the client was given */
 	struct buf init_error;       /* an error answer to initialize, kept while other transports are tried */
@@ -207,6 +207,10 @@ void session_succeeded(struct session *s);
 /* A failed attempt, for the breaker. */
 void session_failed_attempt(struct session *s, bool exhausted);
 /* The server speaks a protocol version now that the client did not agree to. */
+/* Credentials are wanted that nobody has: everything waiting is told. */
+void session_auth_refused(struct session *s, const char *what);
+/* Drops the steps of a handshake or comparison that is over. */
+void session_drop_steps(struct session *s);
 void session_unacceptable(struct session *s);
 /* WAIT is over (or a request woke us): PROBE or REVIVE. */
 void session_reconnect(struct session *s);
@@ -241,10 +245,15 @@ void request_detach(struct session *s, struct request *r);
 void exchange_message(struct session *s, struct request *r, struct span text, struct buf *owned);
 /* An answer to r came. */
 void exchange_answer(struct session *s, struct request *r, const struct rpc_msg *m, struct buf *owned);
+void exchange_release(struct session *s, struct request *r);
 void session_pump(struct session *s);
 void request_new_own(struct session *s, struct request **out, enum req_purpose p, const char *method, struct span params);
 void request_deliver_result(struct session *s, struct request *r, struct span result);
 void session_request_times(struct session *s);
+/* It is answered by nobody's POST: out of the queue, without a transfer or a time limit. */
+void request_hold_open(struct session *s, struct request *r);
+/* No answer is due before `until` (0: the usual limits again). */
+void request_keep_waiting(struct session *s, struct request *r, int64_t until);
 
 /* ---- intake.c ------------------------------------------------------------------------------ */
 void intake_line(struct session *s, struct span line, struct buf *big);
@@ -279,6 +288,8 @@ void stream_schedule(struct session *s, bool failed);
 /* ---- replay.c ----------------------------------------------------------------------------------- */
 void probe_begin(struct session *s);
 void probe_next(struct session *s, const char *why);
+/* server/discover was not answered as a modern server does. */
+void probe_not_modern(struct session *s);
 void replay_begin(struct session *s);
 void replay_on_endpoint(struct session *s);
 void replay_on_answer(struct session *s, struct request *r, const struct rpc_msg *m);
@@ -314,5 +325,20 @@ bool eras_inbound(struct session *s, struct request *r, const struct rpc_msg *m)
 void eras_failed(struct session *s, struct request *r, const struct failure *f);
 void eras_forget_request(struct session *s, struct request *r);
 void eras_free(struct session *s);
+/* A request that is about to be posted: true when it was dealt with here. */
+bool eras_local(struct session *s, struct request *r);
+void eras_pump(struct session *s);
+void listen_restored(struct session *s, struct request *r);
+/* Tells a modern client's subscriptions of a change (list_changed, updated). */
+void modern_tell(struct session *s, struct span method, struct span params);
+bool modern_timed_out(struct session *s, struct request *r);
+int modern_init_params(struct session *s, struct buf *out);
+/* The id its answer goes out under. */
+struct span eras_client_id(const struct request *r);
+/* The client's id was answered already, with input_required. */
+bool eras_spent(const struct request *r);
+void eras_learn_legacy(struct session *s, struct span init_params);
+bool eras_m2l(const struct session *s);
+bool eras_l2m(const struct session *s);
 
 #endif

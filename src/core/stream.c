@@ -196,8 +196,9 @@ static void http_stream_done(struct session *s, struct xfer *x, const struct htt
 		session_note(s, NOTE_DEBUG, "standing stream ended (%s)", what);
 		if (lived >= PROVEN_MS)
 			backoff_reset(&t->backoff);
-		if (t->retry_ms > 0 && t->backoff.attempt == 0) {
-			wait = t->retry_ms + (int64_t)(rng_unit(&s->rng) * 0.1 * (double)t->retry_ms);
+		if (t->retry_ms >= 0 && t->backoff.attempt == 0) {
+			wait = t->retry_ms ? t->retry_ms : s->c->initial_retry_ms;
+			wait += (int64_t)(rng_unit(&s->rng) * 0.1 * (double)wait);
 			t->backoff.attempt = 1;
 			wait_for(s, wait);
 		} else {
@@ -288,6 +289,8 @@ void stream_on_done(struct session *s, struct xfer *x, const struct http_result 
 	if (t->xfer != x->token)
 		return;
 	t->xfer = 0;
+	if (was_live && x->parser.retry_ms >= 0)
+		t->retry_ms = x->parser.retry_ms;
 	if (was_live && r->outcome == HTTP_OK)
 		what = "the server ended the stream";
 	else if (was_live)

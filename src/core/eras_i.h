@@ -1,0 +1,75 @@
+/* The inside of the translation between eras, shared by eras.c (both ways),
+ * eras_legacy.c (legacy client, modern server) and eras_modern.c (modern
+ * client, legacy server). */
+#ifndef CORE_ERAS_I_H
+#define CORE_ERAS_I_H
+
+#include "core/session_i.h"
+
+/* What a request of the client needs beyond the ledger, hung on its `extra`. */
+struct translation {
+	struct buf id;         /* the id its answer goes out under, when a retry has another */
+	struct buf state;      /* raw requestState of the server, for the next round */
+	struct buf inputs;     /* raw inputResponses object, for the next round */
+	unsigned waiting;      /* inputs the client has not given yet */
+	bool acknowledged;     /* listen: the client has had its acknowledgement */
+	bool local;            /* listen of a modern client on a legacy server: nothing is posted */
+	bool mirrored;         /* -32020 was answered by listing again once */
+	bool with_client;      /* the client holds an input_required result for it */
+	int64_t expires;       /* with_client: until then a retry is awaited */
+	struct buf answer;     /* with_client: the server's answer came meanwhile */
+	struct buf asked;      /* with_client: raw ids of the server's requests, one a line */
+};
+
+/* An input that the bridge asked the legacy client for. */
+struct input {
+	char id[48];
+	uint64_t token;        /* the request it is for */
+	struct buf key;        /* raw key, with quotes */
+	struct input *next;
+};
+
+struct eras {
+	struct buf info, caps; /* the client's, raw JSON */
+	struct buf level;      /* raw log level string a legacy client has set */
+	struct buf discover;   /* result of server/discover */
+	struct request *listen, *old_listen; /* ours, for a legacy client */
+	bool listen_dirty;
+	struct input *inputs;
+	unsigned char key[32];
+	uint64_t counter;
+	bool log_wanted;       /* a modern client asked for log messages */
+	uint64_t mirror_for;   /* request that waits for RQ_MIRROR */
+};
+
+struct eras *eras_get(struct session *s);
+struct translation *translation_get(struct request *r);
+/* Legacy client on a modern server, modern client on a legacy server. */
+/* Appends members of object obj but those whose keys are in drop, without braces; *any tells whether something was there. */
+int eras_members(struct buf *out, struct span obj, const char *const *drop, size_t ndrop, bool *any);
+/* Appends a `_meta` object: the protocol's members of this client, then the rest of old. */
+int eras_meta(struct session *s, struct buf *out, struct span old);
+/* Sends {"jsonrpc","id":r's,"result"}: RESULT is raw JSON. */
+void eras_answer_locally(struct session *s, struct request *r, struct span result);
+void eras_answer_error(struct session *s, struct request *r, int code, const char *message, struct span data);
+/* Puts answer m, with its result or error replaced by body (raw), before the client. */
+void eras_send_answer(struct session *s, struct request *r, const char *member, struct span body);
+struct request *eras_request(struct session *s, uint64_t token);
+
+/* ---- eras_legacy.c ---- */
+void legacy_initialize_result(struct session *s, struct request *r, struct span discover);
+bool legacy_local(struct session *s, struct request *r);
+bool legacy_answer(struct session *s, struct request *r, const struct rpc_msg *m);
+bool legacy_input_came(struct session *s, const struct rpc_msg *m);
+bool legacy_inbound(struct session *s, struct request *r, const struct rpc_msg *m);
+void legacy_relisten(struct session *s);
+void legacy_forget(struct session *s, struct request *r);
+
+/* ---- eras_modern.c ---- */
+bool modern_local(struct session *s, struct request *r);
+bool modern_answer(struct session *s, struct request *r, const struct rpc_msg *m);
+bool modern_inbound(struct session *s, struct request *r, const struct rpc_msg *m);
+void modern_learn_client(struct session *s, const struct rpc_msg *m);
+void modern_forget(struct session *s, struct request *r);
+
+#endif

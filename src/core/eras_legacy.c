@@ -1,0 +1,356 @@
+/* A legacy client on a 2026-07-28 server: `initialize` answered from
+ * server/discover, what has no counterpart answered here, subscriptions and
+ * the wish for list_changed joined into one subscriptions/listen, and
+ * input_required results turned into the requests the client knows. */
+#include "core/eras_i.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define TEXT_MAX ((size_t)1 << 40)
+#define ROUNDS_MAX 16
+#define INPUTS_MAX 64
+#define WAIT_FOR_PERSON_MS 86400000
+
+void legacy_initialize_result(struct session *s, struct request *r, struct span discover)
+{
+	struct span caps = json_get(discover, "capabilities"), instructions = json_get(discover, "instructions");
+	struct span info = json_get(json_get(discover, "_meta"), META_SERVER_INFO);
+	struct eras *e = eras_get(s);
+	char version[16];
+	struct buf b;
+	int bad;
+
+	if (!version_read(json_get(r->params, "protocolVersion"), version) || !version_is_known_legacy(version))
+		snprintf(version, sizeof(version), "2025-11-25");
+	if (!e)
+		return;
+	buf_init(&b, TEXT_MAX);
+	bad = buf_printf(&b, "{\"protocolVersion\":\"%s\",\"capabilities\":", version);
+	bad |= json_type(caps) == '{' ? buf_add(&b, caps) : buf_puts(&b, "{}");
+	bad |= buf_puts(&b, ",\"serverInfo\":");
+	bad |= json_type(info) == '{' ? buf_add(&b, info) : buf_puts(&b, "{\"name\":\"unknown\",\"version\":\"unknown\"}");
+	if (json_type(instructions) == '"')
+		bad |= buf_puts(&b, ",\"instructions\":") | buf_add(&b, instructions);
+	bad |= buf_puts(&b, "}");
+	if (bad) {
+		buf_fini(&b);
+		return;
+	}
+	buf_reset(&s->init_result);
+	buf_add(&s->init_result, buf_span(&b));
+	s->client_initialized = true;
+	s->handshake = NULL;
+	eras_answer_locally(s, r, buf_span(&b));
+	buf_fini(&b);
+	e->listen_dirty = true;
+}
+
+/* ---- what is answered here ------------------------------------------------------------------------- */
+
+bool legacy_local(struct session *s, struct request *r)
+{
+	struct eras *e = eras_get(s);
+
+	if (!e)
+		return false;
+	if (span_is(r->method, "ping")) {
+		eras_answer_locally(s, r, SPAN_LIT("{}"));
+	} else if (span_is(r->method, "logging/setLevel")) {
+		struct span level = json_get(r->params, "level");
+		if (json_type(level) != '"') {
+			eras_answer_error(s, r, -32602, "level must be a string", SPAN_NONE);
+			return true;
+		}
+		buf_reset(&e->level);
+		buf_add(&e->level, level);
+		eras_answer_locally(s, r, SPAN_LIT("{}"));
+	} else if (span_is(r->method, "resources/subscribe") || span_is(r->method, "resources/unsubscribe")) {
+		if (json_type(json_get(r->params, "uri")) != '"') {
+			eras_answer_error(s, r, -32602, "uri must be a string", SPAN_NONE);
+			return true;
+		}
+		subs_set(s, r->params, span_is(r->method, "resources/subscribe"));
+		e->listen_dirty = true;
+		session_due(s, s->now);
+		eras_answer_locally(s, r, SPAN_LIT("{}"));
+	} else {
+		return false;
+	}
+	return true;
+}
+
+/* ---- subscriptions -------------------------------------------------------------------------------------- */
+
+static bool has_list_changed(struct span caps, const char *what)
+{
+	bool on = false;
+
+	return json_bool(json_path(caps, what, "listChanged", NULL), &on) && on;
+}
+
+/* One listen for all that the client wants; the old one stays until the new one is acknowledged. */
+void legacy_relisten(struct session *s)
+{
+	static const char *const kinds[][2] = {
+		{ "tools", "toolsListChanged" }, { "prompts", "promptsListChanged" }, { "resources", "resourcesListChanged" } };
+	struct eras *e = s->eras;
+	struct span caps = json_get(buf_span(&e->discover), "capabilities");
+	struct buf b;
+	bool any = false;
+	int bad;
+
+	e->listen_dirty = false;
+	buf_init(&b, TEXT_MAX);
+	bad = buf_puts(&b, "{\"notifications\":{");
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
+		if (!has_list_changed(caps, kinds[i][0]))
+			continue;
+		bad |= buf_printf(&b, "%s\"%s\":true", any ? "," : "", kinds[i][1]);
+		any = true;
+	}
+	if (s->subs) {
+		bad |= buf_printf(&b, "%s\"resourceSubscriptions\":[", any ? "," : "");
+		for (struct subscription *u = s->subs; u; u = u->next)
+			bad |= buf_puts(&b, u == s->subs ? "" : ",") | buf_add(&b, json_get(buf_span(&u->params), "uri"));
+		bad |= buf_puts(&b, "]");
+		any = true;
+	}
+	bad |= buf_puts(&b, "}}");
+	if (e->old_listen)
+		request_drop(s, e->old_listen);
+	e->old_listen = e->listen;
+	e->listen = NULL;
+	if (!any && e->old_listen)
+		request_drop(s, e->old_listen);
+	if (any && !bad)
+		request_new_own(s, &e->listen, RQ_LISTEN, "subscriptions/listen", buf_span(&b));
+	buf_fini(&b);
+	if (e->listen) {
+		e->listen->is_listen = true;
+		request_post(s, e->listen);
+	}
+}
+
+/* The tag goes; so does a `_meta` that held nothing else. */
+static void untagged(struct session *s, const struct rpc_msg *m)
+{
+	struct span meta = json_get(m->params, "_meta");
+	struct json_iter it;
+	struct json_edit e;
+	struct span key, value;
+	struct buf b;
+	size_t others = 0;
+
+	json_iter(&it, meta);
+	while (json_next(&it, &key, &value))
+		others += !json_key_is(key, META_SUBSCRIPTION);
+	buf_init(&b, TEXT_MAX);
+	if ((others ? json_edit_remove(&e, meta, META_SUBSCRIPTION) : json_edit_remove(&e, m->params, "_meta")) == 0 &&
+	    json_splice(&b, m->text, &e, 1) == 0)
+		session_send_owned(s, &b);
+	else
+		session_send(s, m->text);
+}
+
+bool legacy_inbound(struct session *s, struct request *r, const struct rpc_msg *m)
+{
+	struct eras *e = s->eras;
+
+	if (m->kind != RPC_NOTIFICATION || !r || r->purpose != RQ_LISTEN)
+		return false;
+	if (span_is(m->method, "notifications/subscriptions/acknowledged")) {
+		struct translation *t = translation_get(r);
+		if (e && e->old_listen && e->old_listen != r)
+			request_drop(s, e->old_listen);
+		if (t && t->acknowledged && s->state == SESSION_READY)
+			replay_after(s); /* after a gap */
+		if (t)
+			t->acknowledged = true;
+		r->attempts = 1;
+		return true;
+	}
+	if (span_is(m->method, "notifications/cancelled")) {
+		request_drop(s, r);
+		return true;
+	}
+	for (int l = 0; l < LIST_COUNT; l++)
+		if (span_is(m->method, catalog_list_changed((enum catalog_list)l)))
+			catalog_on_list_changed(s->catalog, (enum catalog_list)l);
+	untagged(s, m);
+	return true;
+}
+
+/* ---- input_required -------------------------------------------------------------------------------------------- */
+
+static bool client_can(struct session *s, struct span method)
+{
+	struct span caps = buf_span(&s->eras->caps);
+
+	if (span_is(method, "\"elicitation/create\""))
+		return json_get(caps, "elicitation").p != NULL;
+	if (span_is(method, "\"sampling/createMessage\""))
+		return json_get(caps, "sampling").p != NULL;
+	if (span_is(method, "\"roots/list\""))
+		return json_get(caps, "roots").p != NULL;
+	return false;
+}
+
+static struct input *input_new(struct session *s, struct request *r, struct span key)
+{
+	struct input *i = calloc(1, sizeof(*i));
+
+	if (!i)
+		return NULL;
+	snprintf(i->id, sizeof(i->id), "\"hf-in-%s-%llu\"", s->nonce, (unsigned long long)++s->eras->counter);
+	i->token = r->token;
+	buf_init(&i->key, TEXT_MAX);
+	if (buf_puts(&i->key, "\"") || buf_add(&i->key, key) || buf_puts(&i->key, "\"")) {
+		buf_fini(&i->key);
+		free(i);
+		return NULL;
+	}
+	i->next = s->eras->inputs;
+	s->eras->inputs = i;
+	return i;
+}
+
+void legacy_forget(struct session *s, struct request *r)
+{
+	struct input **at = s->eras ? &s->eras->inputs : NULL, *i;
+
+	while (at && (i = *at)) {
+		if (i->token != r->token) {
+			at = &i->next;
+			continue;
+		}
+		*at = i->next;
+		buf_fini(&i->key);
+		free(i);
+	}
+}
+
+/* Every input is there: the request goes once more, as a new one. */
+static void next_round(struct session *s, struct request *r)
+{
+	struct translation *t = r->extra;
+
+	if (t->inputs.len)
+		buf_puts(&t->inputs, "}");
+	r->attempts = 1; /* a new id, not a repetition */
+	r->maybe_ran = false;
+	r->not_before = 0;
+	session_due(s, s->now);
+}
+
+/* Asks the client for each input. False: it can not give one of them. */
+static bool ask_inputs(struct session *s, struct request *r, struct span requests)
+{
+	struct translation *t = r->extra;
+	struct json_iter it;
+	struct span key, q;
+	unsigned n = 0;
+
+	json_iter(&it, requests);
+	while (json_next(&it, &key, &q))
+		if (++n > INPUTS_MAX || !client_can(s, json_get(q, "method")))
+			return false;
+	json_iter(&it, requests);
+	while (json_next(&it, &key, &q)) {
+		struct input *i = input_new(s, r, key);
+		struct span params = json_get(q, "params");
+		struct buf b;
+		if (!i)
+			return false;
+		buf_init(&b, TEXT_MAX);
+		if (buf_printf(&b, "{\"jsonrpc\":\"2.0\",\"id\":%s,\"method\":", i->id) || buf_add(&b, json_get(q, "method")) ||
+		    (params.p && (buf_puts(&b, ",\"params\":") || buf_add(&b, params))) || buf_puts(&b, "}")) {
+			buf_fini(&b);
+			return false;
+		}
+		session_send_owned(s, &b);
+		s->n.server_requests++;
+		t->waiting++;
+	}
+	return true;
+}
+
+static void input_required(struct session *s, struct request *r, struct span result)
+{
+	struct translation *t = translation_get(r);
+	struct span state = json_get(result, "requestState"), requests = json_get(result, "inputRequests");
+
+	if (!t || ++r->rounds > ROUNDS_MAX) {
+		request_refuse(s, r, ERR_BAD_UPSTREAM, "The server kept asking for more input without ever finishing", -1);
+		return;
+	}
+	buf_reset(&t->state);
+	buf_reset(&t->inputs);
+	t->waiting = 0;
+	if (state.p)
+		buf_add(&t->state, state);
+	exchange_release(s, r);
+	request_park(s, r, s->now + WAIT_FOR_PERSON_MS);
+	r->hold_until = 0;
+	if (json_type(requests) == '{' && !ask_inputs(s, r, requests)) {
+		request_refuse(s, r, ERR_UNSUPPORTED, "The server needs input that this client can not give (elicitation, sampling or roots)", -1);
+		return;
+	}
+	if (t->waiting == 0)
+		next_round(s, r);
+}
+
+bool legacy_input_came(struct session *s, const struct rpc_msg *m)
+{
+	struct input **at = s->eras ? &s->eras->inputs : NULL, *i = NULL;
+	struct request *r;
+	struct translation *t;
+	int bad;
+
+	while (at && (i = *at) && !span_is(m->id, i->id))
+		at = &i->next;
+	if (!at || !i)
+		return false;
+	*at = i->next;
+	r = eras_request(s, i->token);
+	t = r ? r->extra : NULL;
+	if (t && m->kind == RPC_ERROR) {
+		char what[300];
+		struct span said = json_get(m->error, "message");
+		snprintf(what, sizeof(what), "The client gave no answer to a question of the server: %.*s", (int)(said.n < 200 ? said.n : 200), said.p ? said.p : "");
+		request_refuse(s, r, ERR_UNSUPPORTED, what, -1);
+	} else if (t) {
+		bad = buf_puts(&t->inputs, t->inputs.len ? "," : "{") | buf_add(&t->inputs, buf_span(&i->key)) |
+		      buf_puts(&t->inputs, ":") | buf_add(&t->inputs, m->result);
+		r->active_at = s->now;
+		if (bad)
+			request_refuse(s, r, ERR_BAD_UPSTREAM, "There was not enough memory for the input of the client", -1);
+		else if (--t->waiting == 0)
+			next_round(s, r);
+	}
+	buf_fini(&i->key);
+	free(i);
+	return true;
+}
+
+bool legacy_answer(struct session *s, struct request *r, const struct rpc_msg *m)
+{
+	int64_t code;
+
+	if (m->kind == RPC_RESULT && json_string_is(json_get(m->result, "resultType"), "input_required")) {
+		input_required(s, r, m->result);
+		return true;
+	}
+	/* Resource not found had a code of its own. */
+	if (m->kind == RPC_ERROR && span_is(r->method, "resources/read") && rpc_error_code(m, &code) && code == -32602 &&
+	    json_path(m->error, "data", "uri", NULL).p) {
+		struct json_edit e = { json_get(m->error, "code"), SPAN_LIT("-32002") };
+		struct buf b;
+		buf_init(&b, TEXT_MAX);
+		if (json_splice(&b, m->error, &e, 1) == 0)
+			eras_send_answer(s, r, "error", buf_span(&b));
+		buf_fini(&b);
+		return true;
+	}
+	return false;
+}

@@ -1,0 +1,571 @@
+/* A 2026-07-28 client on a legacy server: `server/discover` answered from an
+ * initialize of ours, results completed, requests of the server inside a call
+ * handed to the client as input_required with a sealed requestState, and
+ * subscriptions/listen made of resources/subscribe and the standing stream. */
+#include "core/eras_i.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <sodium.h>
+
+#define TEXT_MAX ((size_t)1 << 40)
+#define STATE_LIFE_MS 300000      /* a client has this long to come back with its inputs */
+#define STATE_PREFIX "hf1."
+
+/* What is sealed: which call, until when, and what it was. */
+struct sealed { uint64_t token; int64_t expires; unsigned char what[16]; };
+
+void modern_learn_client(struct session *s, const struct rpc_msg *m)
+{
+	struct eras *e = eras_get(s);
+	struct span meta = json_get(m->params, "_meta"), caps = json_get(meta, META_CLIENT_CAPS), info = json_get(meta, META_CLIENT_INFO);
+
+	if (!e)
+		return;
+	if (info.p && !e->info.len)
+		buf_add(&e->info, info);
+	if (!caps.p || span_eq(caps, buf_span(&e->caps)))
+		return;
+	bool changed = e->caps.len && eras_m2l(s) && s->state == SESSION_READY;
+	buf_reset(&e->caps);
+	buf_add(&e->caps, caps);
+	if (!changed)
+		return;
+	session_note(s, NOTE_INFO, "the client's capabilities changed; starting another session with the server");
+	buf_reset(&s->init_params);
+	modern_init_params(s, &s->init_params);
+	s->force_init = true;
+	session_forget(s);
+	replay_begin(s);
+}
+
+int modern_init_params(struct session *s, struct buf *out)
+{
+	struct eras *e = eras_get(s);
+	int bad = buf_puts(out, "{\"protocolVersion\":\"2025-11-25\",\"capabilities\":");
+
+	bad |= e && e->caps.len ? buf_add(out, buf_span(&e->caps)) : buf_puts(out, "{}");
+	bad |= buf_puts(out, ",\"clientInfo\":");
+	bad |= e && e->info.len ? buf_add(out, buf_span(&e->info)) : buf_puts(out, "{\"name\":\"mcp-holdfast\",\"version\":\"1\"}");
+	bad |= buf_puts(out, "}");
+	return bad ? -1 : 0;
+}
+
+/* ---- what is answered here --------------------------------------------------------------------------- */
+
+static void discover_result(struct session *s, struct request *r)
+{
+	struct span init = buf_span(&s->init_result);
+	struct span caps = json_get(init, "capabilities"), info = json_get(init, "serverInfo"), text = json_get(init, "instructions");
+	struct buf b;
+	int bad;
+
+	buf_init(&b, TEXT_MAX);
+	bad = buf_puts(&b, "{\"resultType\":\"complete\",\"supportedVersions\":[\"" VERSION_MODERN "\"],\"capabilities\":");
+	bad |= caps.p ? buf_add(&b, caps) : buf_puts(&b, "{}");
+	if (text.p)
+		bad |= buf_puts(&b, ",\"instructions\":") | buf_add(&b, text);
+	bad |= buf_puts(&b, ",\"ttlMs\":0,\"cacheScope\":\"private\"");
+	if (info.p)
+		bad |= buf_puts(&b, ",\"_meta\":{\"" META_SERVER_INFO "\":") | buf_add(&b, info) | buf_puts(&b, "}");
+	bad |= buf_puts(&b, "}");
+	if (bad)
+		request_refuse(s, r, ERR_BAD_UPSTREAM, "There was not enough memory for the answer", -1);
+	else
+		eras_answer_locally(s, r, buf_span(&b));
+	buf_fini(&b);
+}
+
+static bool version_refused(struct session *s, struct request *r)
+{
+	struct span v = json_get(json_get(r->params, "_meta"), META_VERSION);
+	struct buf b;
+
+	if (!v.p || json_string_is(v, VERSION_MODERN))
+		return false;
+	buf_init(&b, TEXT_MAX);
+	if (buf_puts(&b, "{\"supported\":[\"" VERSION_MODERN "\"],\"requested\":") || buf_add(&b, v) || buf_puts(&b, "}"))
+		buf_reset(&b);
+	eras_answer_error(s, r, -32022, "Unsupported protocol version", b.len ? buf_span(&b) : SPAN_NONE);
+	buf_fini(&b);
+	return true;
+}
+
+/* ---- subscriptions ------------------------------------------------------------------------------------------ */
+
+static bool wants(struct request *r, struct span method, struct span params)
+{
+	struct span f = json_get(r->params, "notifications"), uri, want;
+	struct json_iter it;
+	bool on = false;
+
+	if (span_is(method, "notifications/tools/list_changed"))
+		return json_bool(json_get(f, "toolsListChanged"), &on) && on;
+	if (span_is(method, "notifications/prompts/list_changed"))
+		return json_bool(json_get(f, "promptsListChanged"), &on) && on;
+	if (span_is(method, "notifications/resources/list_changed"))
+		return json_bool(json_get(f, "resourcesListChanged"), &on) && on;
+	if (!span_is(method, "notifications/resources/updated"))
+		return false;
+	uri = json_get(params, "uri");
+	json_iter(&it, json_get(f, "resourceSubscriptions"));
+	while (json_next(&it, NULL, &want))
+		if (span_eq(want, uri))
+			return true;
+	return false;
+}
+
+/* {"jsonrpc","method":METHOD,"params":{...,"_meta":{subscriptionId}}} */
+static void send_tagged(struct session *s, struct request *r, struct span method, struct span params)
+{
+	static const char *const meta[] = { "_meta" };
+	static const char *const tag[] = { META_SUBSCRIPTION };
+	struct buf b;
+	bool any = false, more = true;
+	int bad;
+
+	buf_init(&b, TEXT_MAX);
+	bad = buf_puts(&b, "{\"jsonrpc\":\"2.0\",\"method\":\"") | buf_add(&b, method) | buf_puts(&b, "\",\"params\":{");
+	bad |= eras_members(&b, params, meta, 1, &any);
+	bad |= buf_puts(&b, any ? ",\"_meta\":{\"" : "\"_meta\":{\"") | buf_puts(&b, META_SUBSCRIPTION "\":") | buf_add(&b, r->id);
+	bad |= eras_members(&b, json_get(params, "_meta"), tag, 1, &more);
+	bad |= buf_puts(&b, "}}}");
+	if (bad)
+		buf_fini(&b);
+	else
+		session_send_owned(s, &b);
+}
+
+void modern_tell(struct session *s, struct span method, struct span params)
+{
+	for (struct request *r = s->ledger.head; r; r = r->next)
+		if (r->is_listen && r->purpose == RQ_CLIENT && wants(r, method, params))
+			send_tagged(s, r, method, params);
+}
+
+static void own_call(struct session *s, enum req_purpose p, const char *method, const char *key, struct span value)
+{
+	struct request *q;
+	struct buf b;
+
+	buf_init(&b, TEXT_MAX);
+	if (buf_printf(&b, "{\"%s\":", key) == 0 && buf_add(&b, value) == 0 && buf_puts(&b, "}") == 0) {
+		request_new_own(s, &q, p, method, buf_span(&b));
+		if (q)
+			request_post(s, q);
+		if (p == RQ_SUBSCRIBE && span_is(span_str(method), "resources/subscribe"))
+			subs_set(s, buf_span(&b), true);
+		if (p == RQ_LEVEL) {
+			buf_reset(&s->level_params);
+			buf_add(&s->level_params, buf_span(&b));
+		}
+	}
+	buf_fini(&b);
+}
+
+static void listen_here(struct session *s, struct request *r)
+{
+	struct translation *t = translation_get(r);
+	struct span caps = json_get(buf_span(&s->init_result), "capabilities"), f = json_get(r->params, "notifications"), key, value;
+	struct json_iter it;
+	bool sub = false, any = false;
+	struct buf b;
+
+	if (!t || t->local)
+		return;
+	t->local = true;
+	request_hold_open(s, r);
+	sub = json_bool(json_path(caps, "resources", "subscribe", NULL), &sub) && sub;
+	buf_init(&b, TEXT_MAX);
+	buf_puts(&b, "{\"notifications\":{");
+	json_iter(&it, f);
+	while (json_next(&it, &key, &value)) {
+		if (json_key_is(key, "resourceSubscriptions") && !sub)
+			continue;
+		if (any)
+			buf_puts(&b, ",");
+		any = true;
+		buf_puts(&b, "\"");
+		buf_add(&b, key);
+		buf_puts(&b, "\":");
+		buf_add(&b, value);
+	}
+	buf_puts(&b, "}}");
+	send_tagged(s, r, SPAN_LIT("notifications/subscriptions/acknowledged"), buf_span(&b));
+	buf_fini(&b);
+	json_iter(&it, sub ? json_get(f, "resourceSubscriptions") : SPAN_NONE);
+	while (json_next(&it, NULL, &value))
+		if (json_type(value) == '"')
+			own_call(s, RQ_SUBSCRIBE, "resources/subscribe", "uri", value);
+	if (s->stream.state == STREAM_OFF && dialect_has_stream(s->era))
+		stream_open(s);
+}
+
+/* Its resources are not wanted any more, unless another subscription wants them. */
+static void listen_gone(struct session *s, struct request *gone)
+{
+	struct json_iter it;
+	struct span uri;
+
+	json_iter(&it, json_path(gone->params, "notifications", "resourceSubscriptions", NULL));
+	while (json_next(&it, NULL, &uri)) {
+		bool other = false;
+		struct buf b;
+		buf_init(&b, TEXT_MAX);
+		if (buf_puts(&b, "{\"uri\":") || buf_add(&b, uri) || buf_puts(&b, "}")) {
+			buf_fini(&b);
+			continue;
+		}
+		for (struct request *r = s->ledger.head; r && !other; r = r->next)
+			other = r != gone && r->is_listen && wants(r, SPAN_LIT("notifications/resources/updated"), buf_span(&b));
+		if (!other) {
+			subs_set(s, buf_span(&b), false);
+			if (s->state == SESSION_READY && !s->eof && !s->signalled)
+				own_call(s, RQ_SUBSCRIBE, "resources/unsubscribe", "uri", uri);
+		}
+		buf_fini(&b);
+	}
+}
+
+void modern_forget(struct session *s, struct request *r)
+{
+	struct translation *t = r->extra;
+
+	if (t->local && eras_m2l(s) && !s->ended) {
+		t->local = false;
+		listen_gone(s, r);
+	}
+}
+
+/* ---- input_required ---------------------------------------------------------------------------------------------- */
+
+static void what_call(struct request *r, unsigned char out[16])
+{
+	crypto_generichash_state h;
+
+	crypto_generichash_init(&h, NULL, 0, 16);
+	crypto_generichash_update(&h, (const unsigned char *)r->method.p, r->method.n);
+	crypto_generichash_update(&h, (const unsigned char *)"\0", 1);
+	struct span name = json_get(r->params, "name"), args = json_get(r->params, "arguments"), uri = json_get(r->params, "uri");
+	if (name.p)
+		crypto_generichash_update(&h, (const unsigned char *)name.p, name.n);
+	if (args.p)
+		crypto_generichash_update(&h, (const unsigned char *)args.p, args.n);
+	if (uri.p)
+		crypto_generichash_update(&h, (const unsigned char *)uri.p, uri.n);
+	crypto_generichash_final(&h, out, 16);
+}
+
+static int seal_state(struct session *s, struct request *r, int64_t expires, struct buf *out)
+{
+	unsigned char box[crypto_secretbox_NONCEBYTES + crypto_secretbox_MACBYTES + sizeof(struct sealed)];
+	char text[2 * sizeof(box)];
+	struct sealed in = { .token = r->token, .expires = expires };
+
+	what_call(r, in.what);
+	for (size_t i = 0; i < crypto_secretbox_NONCEBYTES; i += 8) {
+		uint64_t w = rng_next(&s->rng);
+		memcpy(box + i, &w, 8);
+	}
+	crypto_secretbox_easy(box + crypto_secretbox_NONCEBYTES, (unsigned char *)&in, sizeof(in), box, s->eras->key);
+	sodium_bin2base64(text, sizeof(text), box, sizeof(box), sodium_base64_VARIANT_URLSAFE_NO_PADDING);
+	return buf_printf(out, "\"" STATE_PREFIX "%s\"", text);
+}
+
+/* The call that a retry belongs to; NULL with *why. */
+static struct request *open_state(struct session *s, struct request *retry, struct span state, const char **why)
+{
+	unsigned char box[256], what[16];
+	struct sealed in;
+	size_t n = 0;
+	struct request *r;
+
+	*why = "the requestState is not one of this process";
+	if (json_type(state) != '"' || state.n > 300 || state.n < 2 + sizeof(STATE_PREFIX) ||
+	    memcmp(state.p + 1, STATE_PREFIX, sizeof(STATE_PREFIX) - 1) != 0 || !s->eras)
+		return NULL;
+	if (sodium_base642bin(box, sizeof(box), state.p + sizeof(STATE_PREFIX), state.n - 1 - sizeof(STATE_PREFIX), NULL, &n, NULL,
+	    sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0 || n != crypto_secretbox_NONCEBYTES + crypto_secretbox_MACBYTES + sizeof(in))
+		return NULL;
+	if (crypto_secretbox_open_easy((unsigned char *)&in, box + crypto_secretbox_NONCEBYTES, n - crypto_secretbox_NONCEBYTES, box, s->eras->key) != 0)
+		return NULL;
+	what_call(retry, what);
+	*why = "the requestState belongs to another request";
+	if (memcmp(what, in.what, sizeof(what)) != 0)
+		return NULL;
+	*why = "the requestState has expired";
+	if (s->now >= in.expires)
+		return NULL;
+	r = eras_request(s, in.token);
+	return r && r->extra && ((struct translation *)r->extra)->with_client ? r : NULL;
+}
+
+/* Is there exactly one call that the server can mean? */
+static struct request *only_call(struct session *s)
+{
+	struct request *found = NULL;
+
+	for (struct request *r = s->ledger.head; r; r = r->next) {
+		if (r->purpose != RQ_CLIENT || r->is_listen || (r->state != REQ_SENT && r->state != REQ_STREAMING))
+			continue;
+		if (found)
+			return NULL;
+		found = r;
+	}
+	return found;
+}
+
+/* Tells the client, under the id it waits on, what the server asks. The raw id
+ * of the server's request is the key under which the answer comes back. */
+static void hand_over(struct session *s, struct request *r, const struct rpc_msg *m)
+{
+	struct translation *t = translation_get(r);
+	struct buf b, key;
+	int bad;
+
+	if (!t)
+		return;
+	bad = buf_add(&t->asked, m->id) | buf_puts(&t->asked, "\n") | buf_add(&t->asked, m->method) | buf_puts(&t->asked, "\n") |
+	      buf_add(&t->asked, m->params.p ? m->params : SPAN_LIT("{}")) | buf_puts(&t->asked, "\n");
+	if (t->with_client || bad)
+		return; /* the client has a question already; this one comes with its retry */
+	buf_init(&b, TEXT_MAX);
+	buf_init(&key, TEXT_MAX);
+	bad = json_quote(&key, m->id);
+	t->with_client = true;
+	t->expires = s->now + STATE_LIFE_MS;
+	bad |= buf_puts(&b, "{\"resultType\":\"input_required\",\"inputRequests\":{") | buf_add(&b, buf_span(&key)) |
+	       buf_puts(&b, ":{\"method\":\"") | buf_add(&b, m->method) | buf_puts(&b, "\"");
+	if (m->params.p)
+		bad |= buf_puts(&b, ",\"params\":") | buf_add(&b, m->params);
+	bad |= buf_puts(&b, "}},\"requestState\":") | seal_state(s, r, t->expires, &b) | buf_puts(&b, "}");
+	if (!bad)
+		eras_send_answer(s, r, "result", buf_span(&b));
+	s->n.answers++;
+	s->n.server_requests++;
+	request_keep_waiting(s, r, t->expires);
+	buf_fini(&b);
+	buf_fini(&key);
+}
+
+static struct span take_line(struct span *text)
+{
+	const char *nl = memchr(text->p, '\n', text->n);
+	size_t n = nl ? (size_t)(nl - text->p) : text->n;
+	struct span line = span_make(text->p, n);
+
+	text->p += nl ? n + 1 : n;
+	text->n -= nl ? n + 1 : n;
+	return line;
+}
+
+/* The client came back: its inputs answer the server's requests, and the call
+ * goes on under the retry's id. */
+static void retry_came(struct session *s, struct request *retry, struct request *r)
+{
+	struct translation *t = r->extra;
+	struct span inputs = json_get(retry->params, "inputResponses"), rest;
+	struct buf asked, b, key;
+	bool more = false;
+
+	buf_reset(&t->id);
+	buf_add(&t->id, retry->id);
+	request_drop(s, retry);
+	t->with_client = false;
+	request_keep_waiting(s, r, 0);
+	buf_init(&asked, TEXT_MAX);
+	buf_move(&asked, &t->asked);
+	buf_init(&t->asked, TEXT_MAX);
+	buf_init(&key, TEXT_MAX);
+	rest = buf_span(&asked);
+	while (rest.n) {
+		struct span id = take_line(&rest), method = take_line(&rest), params = take_line(&rest), value;
+		buf_reset(&key);
+		buf_add(&key, id);
+		buf_append(&key, "", 1);
+		value = json_get(inputs, buf_data(&key));
+		buf_init(&b, TEXT_MAX);
+		if (value.p) {
+			if (rpc_write_result(&b, id, value) == 0)
+				outbox_add(s, buf_span(&b), NULL, true);
+			buf_fini(&b);
+			continue;
+		}
+		buf_fini(&b);
+		if (more) { /* asked together with the next: it waits its turn */
+			buf_add(&t->asked, id);
+			buf_puts(&t->asked, "\n");
+			buf_add(&t->asked, method);
+			buf_puts(&t->asked, "\n");
+			buf_add(&t->asked, params);
+			buf_puts(&t->asked, "\n");
+			continue;
+		}
+		struct rpc_msg m = { .kind = RPC_REQUEST, .id = id, .method = method, .params = params };
+		more = true;
+		hand_over(s, r, &m);
+	}
+	buf_fini(&asked);
+	buf_fini(&key);
+	if (!t->with_client && t->answer.len) { /* the server had finished meanwhile */
+		struct rpc_msg m;
+		rpc_parse(buf_data(&t->answer), t->answer.len, &m);
+		if (!modern_answer(s, r, &m))
+			eras_send_answer(s, r, m.kind == RPC_ERROR ? "error" : "result", m.kind == RPC_ERROR ? m.error : m.result);
+		request_drop(s, r);
+	}
+}
+
+bool modern_timed_out(struct session *s, struct request *r)
+{
+	struct translation *t = r->extra;
+
+	if (!t || !t->with_client || s->now < t->expires)
+		return false;
+	session_note(s, NOTE_INFO, "the client did not come back with the input of a call; cancelling it");
+	outbox_cancelled(s, r->uid, "input was not given in time");
+	r->cancelled = true;
+	request_drop(s, r);
+	return true;
+}
+
+/* ---- both directions -------------------------------------------------------------------------------------------------- */
+
+static void wanted_level(struct session *s, struct request *r)
+{
+	struct span level = json_get(json_get(r->params, "_meta"), META_LOG_LEVEL);
+
+	if (json_type(level) != '"' || !json_get(json_get(buf_span(&s->init_result), "capabilities"), "logging").p)
+		return;
+	s->eras->log_wanted = true;
+	if (!span_eq(level, json_get(buf_span(&s->level_params), "level")))
+		own_call(s, RQ_LEVEL, "logging/setLevel", "level", level);
+}
+
+bool modern_local(struct session *s, struct request *r)
+{
+	struct span state = json_get(r->params, "requestState");
+	struct translation *t = r->extra;
+	const char *why = NULL;
+
+	if (t && t->local)
+		return true;
+	if (version_refused(s, r))
+		return true;
+	if (span_is(r->method, "server/discover")) {
+		discover_result(s, r);
+	} else if (span_is(r->method, "subscriptions/listen")) {
+		listen_here(s, r);
+	} else if (state.p) {
+		struct request *call = open_state(s, r, state, &why);
+		if (call)
+			retry_came(s, r, call);
+		else
+			eras_answer_error(s, r, -32602, why, SPAN_NONE);
+	} else if (span_is(r->method, "initialize")) {
+		eras_answer_error(s, r, -32600, "initialize does not belong in a 2026-07-28 conversation", SPAN_NONE);
+	} else {
+		wanted_level(s, r);
+		return false;
+	}
+	return true;
+}
+
+static bool cacheable(struct span method)
+{
+	return catalog_list_of(method) >= 0 || span_is(method, "resources/read") || span_is(method, "server/discover");
+}
+
+bool modern_answer(struct session *s, struct request *r, const struct rpc_msg *m)
+{
+	struct translation *t = r->extra;
+	struct json_iter it;
+	struct span key, value;
+	struct buf b;
+	int64_t code;
+	int bad;
+
+	if (t && t->with_client) { /* the client's id is spent; keep it for the retry */
+		buf_reset(&t->answer);
+		buf_add(&t->answer, m->text);
+		exchange_release(s, r);
+		r->patient_until = t->expires;
+		return true;
+	}
+	if (m->kind == RPC_ERROR) {
+		struct json_edit e = { json_get(m->error, "code"), SPAN_LIT("-32602") };
+		buf_init(&b, TEXT_MAX);
+		if (span_is(r->method, "resources/read") && rpc_error_code(m, &code) && code == -32002 && json_splice(&b, m->error, &e, 1) == 0)
+			eras_send_answer(s, r, "error", buf_span(&b));
+		else
+			eras_send_answer(s, r, "error", m->error);
+		buf_fini(&b);
+		return true;
+	}
+	if (json_get(m->result, "resultType").p) {
+		eras_send_answer(s, r, "result", m->result);
+		return true;
+	}
+	if (catalog_list_of(r->method) >= 0)
+		catalog_on_page(s->catalog, (enum catalog_list)catalog_list_of(r->method), json_get(r->params, "cursor"), m->result);
+	json_iter(&it, m->result);
+	bool any = json_next(&it, &key, &value);
+	buf_init(&b, TEXT_MAX);
+	bad = buf_puts(&b, "{\"resultType\":\"complete\"");
+	if (cacheable(r->method) && !json_get(m->result, "ttlMs").p)
+		bad |= buf_puts(&b, ",\"ttlMs\":0");
+	if (cacheable(r->method) && !json_get(m->result, "cacheScope").p)
+		bad |= buf_puts(&b, ",\"cacheScope\":\"private\"");
+	bad |= buf_puts(&b, any ? "," : "") | buf_append(&b, m->result.p + 1, m->result.n - 1);
+	if (!bad)
+		eras_send_answer(s, r, "result", buf_span(&b));
+	buf_fini(&b);
+	return true;
+}
+
+/* A request of the server: answered here, tied to a call, or refused. */
+static void server_asks(struct session *s, struct request *r, const struct rpc_msg *m)
+{
+	struct buf b;
+
+	if (span_is(m->method, "ping")) {
+		buf_init(&b, TEXT_MAX);
+		if (rpc_write_result(&b, m->id, SPAN_LIT("{}")) == 0)
+			outbox_add(s, buf_span(&b), NULL, true);
+		buf_fini(&b);
+		return;
+	}
+	if (!r || r->purpose != RQ_CLIENT || r->is_listen)
+		r = only_call(s);
+	if (r && (span_is(r->method, "tools/call") || span_is(r->method, "prompts/get") || span_is(r->method, "resources/read"))) {
+		hand_over(s, r, m);
+		return;
+	}
+	session_note(s, NOTE_WARN, "refused a request of the server (%.*s) that belongs to no single call", (int)(m->method.n < 60 ? m->method.n : 60), m->method.p);
+	buf_init(&b, TEXT_MAX);
+	if (rpc_write_error(&b, m->id, -32601, SPAN_LIT("This client takes requests of the server only as part of one call"), SPAN_NONE) == 0)
+		outbox_add(s, buf_span(&b), NULL, true);
+	buf_fini(&b);
+}
+
+bool modern_inbound(struct session *s, struct request *r, const struct rpc_msg *m)
+{
+	if (m->kind == RPC_REQUEST) {
+		server_asks(s, r, m);
+		return true;
+	}
+	if (span_is(m->method, "notifications/message"))
+		return !s->eras || !s->eras->log_wanted;
+	if (span_is(m->method, "notifications/progress"))
+		return false;
+	for (int l = 0; l < LIST_COUNT; l++)
+		if (span_is(m->method, catalog_list_changed((enum catalog_list)l)))
+			catalog_on_list_changed(s->catalog, (enum catalog_list)l);
+	if (span_is(m->method, "notifications/resources/updated") ||
+	    (m->method.n > 13 && span_eq(span_make(m->method.p + m->method.n - 13, 13), SPAN_LIT("/list_changed")))) {
+		modern_tell(s, m->method, m->params);
+		return true;
+	}
+	return false;
+}

@@ -54,6 +54,17 @@ describe('the end', { concurrency: 4 }, () => {
 		assertText(call.answer, 'piped');
 	});
 
+	scenario('a request piped in before EOF gets its answer though the server comes only after it', { connect: false, before: ({ srv }) => srv.stop() }, async ({ srv, br }) => {
+		const init = br.expect('init'), call = br.expect('call');
+		br.raw(Buffer.from(SESSION));
+		br.eof();
+		await br.logged(/refused|reached/i);
+		await srv.listen(srv.port);
+		assert.equal((await br.exited()).code, 0);
+		assertResult(init.answer);
+		assertText(call.answer, 'piped');
+	});
+
 	scenario('a last line without its newline counts', { connect: false }, async ({ br }) => {
 		br.expect('init');
 		const call = br.expect('call');
@@ -227,6 +238,21 @@ describe('descriptors', { concurrency: 4 }, () => {
 		await until(async () => { const was = srv.ran('echo'); await pause(150); return was === srv.ran('echo') && was > 0; }, 9000, 'the flow to stop');
 		br.child.stdout.resume();
 		for (const c of calls) assert.equal(textOf(await c.get(20000)).length, text.length);
+	});
+
+	scenario('what can not be sent yet is not read from stdin: a client that pours in 100 MB of calls does not fill the memory', { server: { standing: false } }, async ({ srv, br }) => {
+		await br.call('echo');
+		const before = br.status('VmHWM'), pad = 'p'.repeat(50000), total = 2000;
+		const held = [];
+		const rule = srv.when('tools/call', (e) => { held.push(e); });
+		const calls = Array.from({ length: total }, (_, i) => br.call('echo', { text: `n${i}`, pad }));
+		await until(async () => { const was = held.length; await pause(300); return was === held.length && was > 0; }, 12000, 'the flow to stop');
+		assert.ok(held.length < total, 'every call was sent at once');
+		const grown = br.status('VmHWM') - before;
+		assert.ok(grown < (SANITIZED ? 120 : 40) * 1024, `grew by ${grown} kB`);
+		rule.left = 0;
+		for (const e of held) srv.serve(e);
+		for (const [i, c] of calls.entries()) assert.equal(textOf(await c.get(30000)), `n${i}`);
 	});
 
 	scenario('a stderr that nobody reads at trace level holds nothing up', { defaults: ['--log-level', 'trace'], stdio: ['pipe', 'pipe', 'pipe'], before: ({ br }) => { br.child.stderr.pause(); } }, async ({ br }) => {

@@ -30,6 +30,25 @@ describe('HTTP+SSE', { concurrency: 4 }, () => {
 			assert.doesNotMatch(br.stderr, /endpoint-secret/);
 		});
 
+	scenario('a stream that never gives its endpoint is no handshake: initialize gets its answer all the same', { connect: false, server: { mode: 'sse' }, args: ['--transport', 'sse', '--hold-time', '700ms'] }, async ({ srv, br }) => {
+		srv.when('GET', (e) => { e.stream().comment('hello'); });
+		const answer = await br.request('initialize', HELLO('2024-11-05'));
+		assertFailure(answer);
+		assert.ok(answer.ms < 3000, `after ${answer.ms} ms`);
+		srv.clear();
+		await until(async () => (await br.request('initialize', HELLO('2024-11-05'))).result, 15000, 'initialize answered');
+	});
+
+	scenario('a stream that goes silent is given up when a request on it times out: the next attempt comes on a new one', { server: { mode: 'sse', beat: 100 }, args: ['--request-timeout', '700ms'] }, async ({ srv, br }) => {
+		await br.request('tools/list');
+		srv.session.keep = true;
+		const out = await srv.standing();
+		out.quiet = true;
+		out.event = () => out;
+		assertText(await br.call('echo', { text: 'found' }), 'found');
+		assert.ok(srv.seen('GET').length >= 2, 'a new stream');
+	});
+
 	scenario('a POST answered 200 with a body of its own is taken as accepted', { server: { mode: 'sse' } }, async ({ srv, br }) => {
 		srv.when('tools/call', (e) => { e.reply(200, { 'Content-Type': 'text/plain' }, 'ok'); srv.send(e.envelope({ result: { content: [{ type: 'text', text: 'on the stream' }] } })); });
 		assertText(await br.call('echo'), 'on the stream');
@@ -78,6 +97,25 @@ describe('HTTP+SSE', { concurrency: 4 }, () => {
 		await srv.listen(srv.port);
 		assertText(await br.call('echo', { text: 'back' }), 'back');
 		assertResult(await waiting);
+	});
+
+	scenario('a POST that is told that the session is unknown brings a new handshake, and the request is sent again', { server: { mode: 'sse' } }, async ({ srv, br }) => {
+		await br.request('tools/list');
+		srv.forget();
+		assertText(await br.call('append'), '1');
+		assert.equal(srv.seen('GET').length, 2);
+		assert.equal(srv.ran('append'), 1);
+	});
+
+	scenario('a stream on which a ping is not answered for 10 s is dead', { server: { mode: 'sse' }, args: ['--keepalive', '500ms', '--idle-timeout', '0'] }, async ({ srv, br }) => {
+		await br.call('echo');
+		srv.session.keep = true;
+		srv.when((e) => e.kind === 'ping' && e.query.get('sessionId') === srv.exchanges.find((x) => x.kind === 'tools/call').query.get('sessionId'), (e) => e.reply(202));
+		await srv.sees('ping');
+		const from = performance.now();
+		await until(() => srv.seen('GET').length === 2, 14000, 'a new stream');
+		assert.ok(performance.now() - from > 8000, 'too early');
+		assertText(await br.call('echo', { text: 'new' }), 'new');
 	});
 
 	scenario('other event types on the stream are ignored', { server: { mode: 'sse' } }, async ({ srv, br }) => {

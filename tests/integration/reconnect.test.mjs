@@ -207,6 +207,24 @@ describe('a server that is away at the start', { concurrency: 4 }, () => {
 	});
 });
 
+describe('an initialize that is refused', { concurrency: 4 }, () => {
+	scenario('by a JSON-RPC error reaches the client as it is, and the next one works', { connect: false }, async ({ srv, br }) => {
+		srv.first('initialize', (e) => e.error(-32602, 'Unsupported protocol version'));
+		assert.deepEqual((await br.request('initialize', HELLO)).error, { code: -32602, message: 'Unsupported protocol version' });
+		assertResult(await br.request('initialize', HELLO));
+	});
+
+	for (const status of [401, 403])
+		scenario(`by ${status} is answered at once, and the process lives`, { connect: false }, async ({ srv, br }) => {
+			srv.when(() => true, (e) => e.reply(e.path === '/mcp' ? status : 404));
+			const answer = await br.request('initialize', HELLO);
+			assert.match(answer.error.message, status === 401 ? /401|sign|auth/i : /403|auth|allow|forbid/i);
+			assert.ok(answer.ms < 2000 * 3, `after ${answer.ms} ms`);
+			assert.ok(srv.seen('initialize').length <= 2);
+			assert.ok(br.alive);
+		});
+});
+
 describe('retries that are used up', { concurrency: 4 }, () => {
 	scenario('--max-retries 0 answers at once', { args: ['--max-retries', '0'] }, async ({ srv, br }) => {
 		await srv.standing();
@@ -279,6 +297,15 @@ describe('the circuit breaker', { concurrency: 4 }, () => {
 		const from = performance.now();
 		while (performance.now() - from < 800) { await br.request('prompts/get', { name: 'x' }); await br.request('resources/read', { uri: 'mem://x' }); }
 		assertText(await br.call('echo', { text: 'served' }), 'served');
+	});
+
+	scenario('--breaker-cooldown sets the pace of the probes', { args: [...BREAKER.args, '--breaker-cooldown', '1500ms'] }, async ({ srv, br }) => {
+		const at = await open(srv, br);
+		const from = at.length;
+		await until(() => at.length >= from + 2, 9000, 'two probes');
+		const g = gaps(at.slice(from));
+		assert.ok(Math.min(...g.filter((ms) => ms > 50)) >= 1300, `gaps ${g.map(Math.round)}`);
+		srv.onConnection = undefined;
 	});
 
 	scenario('--breaker-threshold 0 turns it off', { args: ['--hold-time', '300ms', '--breaker-threshold', '0', '--tool-errors', 'protocol'] }, async ({ srv, br }) => {
@@ -381,6 +408,13 @@ describe('bounds on what is asked of the server', { concurrency: 4 }, () => {
 		assert.ok(good >= 3 && good <= 5, `${good} answered with a quota of 5`);
 		assertOwnError(answers.at(-1));
 		assert.ok(srv.ran('echo') <= 5);
+	});
+
+	scenario('--session-quota bounds the time upstream', { args: ['--session-quota', '500ms', '--tool-errors', 'protocol'] }, async ({ srv, br }) => {
+		let refused;
+		for (let i = 0; i < 8 && !refused; i++) { const a = await br.call('slow', { ms: 200 }); if (a.error) refused = a; }
+		assertOwnError(refused);
+		assert.ok(srv.ran('slow') >= 2 && srv.ran('slow') <= 4, `${srv.ran('slow')} calls`);
 	});
 
 	scenario('a storm of 500 does not become a storm of requests', { args: ['--max-retries', '5'] }, async ({ srv, br }) => {

@@ -933,9 +933,17 @@ static void failure_of_result(const struct http_result *r, struct failure *f, ch
 	}
 }
 
-static void session_gone(struct session *s, struct xfer *x, struct request *r)
+bool session_gone_often(struct session *s)
 {
 	int64_t oldest = s->gone_times[4];
+
+	memmove(s->gone_times + 1, s->gone_times, 5 * sizeof(int64_t));
+	s->gone_times[0] = s->now;
+	return oldest && s->now - oldest < 60000;
+}
+
+static void session_gone(struct session *s, struct xfer *x, struct request *r)
+{
 	bool current = x->epoch == s->epoch;
 
 	if (r->purpose != RQ_CLIENT && r->purpose != RQ_PING) {
@@ -943,7 +951,9 @@ static void session_gone(struct session *s, struct xfer *x, struct request *r)
 		return;
 	}
 	request_park(s, r, 0);
-	if (!current || s->state == SESSION_REVIVE || s->state == SESSION_WAIT)
+	if (current && s->client_initialized)
+		s->force_init = true;
+	if (!current || s->state != SESSION_READY)
 		return; /* noticed before; it goes out with the new session */
 	if (r->revives++ > 0) {
 		s->force_init = true;
@@ -952,11 +962,9 @@ static void session_gone(struct session *s, struct xfer *x, struct request *r)
 		session_line_down(s, "the server keeps losing the session", -1, -1);
 		return;
 	}
-	memmove(s->gone_times + 1, s->gone_times, 5 * sizeof(int64_t));
-	s->gone_times[0] = s->now;
 	s->n.session_losses++;
 	s->force_init = true;
-	if (oldest && s->now - oldest < 60000) {
+	if (session_gone_often(s)) {
 		session_line_down(s, "the server keeps losing sessions", -1, -1);
 		return;
 	}

@@ -57,12 +57,19 @@ static struct request *request_add(struct session *s, const struct rpc_msg *m, s
 	return r;
 }
 
+static bool refuse_while_down(struct session *s, struct request *r);
+
 static void client_initialize(struct session *s, const struct rpc_msg *m, struct buf *big)
 {
 	struct request *r;
 
 	if (s->handshake) {
 		refuse_line(s, m->id, -32600, "initialize is already under way");
+		return;
+	}
+	if (s->state == SESSION_DRAIN || s->state == SESSION_END) {
+		if ((r = request_add(s, m, big, RQ_CLIENT)))
+			refuse_while_down(s, r);
 		return;
 	}
 	if (s->client_initialized) {
@@ -184,8 +191,11 @@ static void client_cancelled(struct session *s, const struct rpc_msg *m)
 		return;
 	}
 	r->cancelled = true;
-	if (s->state != SESSION_READY)
+	if (s->state != SESSION_READY) {
+		if (r->state == REQ_BROKEN)
+			request_drop(s, r);
 		return;
+	}
 	buf_init(&text, 4096);
 	if (json_type(reason) == '"' && json_string(reason, &text) == 0 && buf_append(&text, "", 1) == 0)
 		outbox_cancelled(s, r->uid, buf_data(&text));

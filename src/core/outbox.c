@@ -128,14 +128,25 @@ void outbox_cancelled(struct session *s, struct span id, const char *reason)
 		buf_reset(&m->line);
 }
 
+/* The first one that requests still wait for. */
+static const struct outmsg *first_barrier(const struct session *s)
+{
+	const struct outmsg *m = s->outbox;
+
+	while (m && m->seq <= s->out_done)
+		m = m->next;
+	return m;
+}
+
 void outbox_pump(struct session *s)
 {
+	const struct outmsg *b;
 	struct outmsg *m;
 	struct xfer *x;
 	bool open = s->state == SESSION_READY || (s->state == SESSION_DRAIN && !s->signalled);
 
-	if ((m = s->outbox) && m->seq > s->out_done && s->now >= m->queued + OUT_PATIENCE_MS)
-		s->out_done = m->seq; /* it has held up the others long enough */
+	while ((b = first_barrier(s)) && s->now >= b->queued + OUT_PATIENCE_MS)
+		s->out_done = b->seq; /* it has held up the others long enough */
 	while ((m = s->outbox) && open && !m->xfer && (!m->not_before || s->now >= m->not_before)) {
 		if (!m->line.len || s->era == ERA_MODERN) { /* modern servers take no notifications of ours */
 			outbox_pop(s);
@@ -196,11 +207,12 @@ void outbox_on_done(struct session *s, struct outmsg *m, struct xfer *x, enum ve
 		}
 		break;
 	case VERDICT_GONE:
+		if (m->attempts > 1)
+			break; /* to a fresh session too: it is this message */
 		if (x->epoch == s->epoch && s->state == SESSION_READY) {
 			s->force_init = true;
 			s->n.session_losses++;
-			session_line_down(s, "the server lost the session", -1, 0);
-			return;
+			session_line_down(s, "the server lost the session", -1, session_gone_often(s) ? -1 : 0);
 		}
 		return;
 	case VERDICT_AUTH:
@@ -237,16 +249,32 @@ void outbox_on_done(struct session *s, struct outmsg *m, struct xfer *x, enum ve
 /* A notification that takes too long no longer holds up what came after it. */
 int64_t outbox_deadline(const struct session *s)
 {
-	const struct outmsg *m = s->outbox;
+	const struct outmsg *b = s->parked && s->state == SESSION_READY ? first_barrier(s) : NULL;
+	int64_t t = b ? b->queued + OUT_PATIENCE_MS : 0;
 
-	if (!m)
-		return 0;
-	if (m->not_before > s->now)
-		return m->not_before;
-	return s->parked && m->seq > s->out_done && s->state == SESSION_READY ? m->queued + OUT_PATIENCE_MS : 0;
+	if (s->outbox && s->outbox->not_before > s->now && (!t || s->outbox->not_before < t))
+		t = s->outbox->not_before;
+	return t;
 }
 
 /* ---- requests of the server ------------------------------------------------------------------- */
+
+/* Those of sessions that are gone; nobody waits for their answers. */
+static void srvreq_forget_old(struct session *s)
+{
+	struct srvreq **at = &s->srvreqs, *q;
+
+	while ((q = *at)) {
+		if (q->epoch == s->epoch) {
+			at = &q->next;
+			continue;
+		}
+		*at = q->next;
+		buf_fini(&q->id);
+		free(q);
+		s->nsrvreqs--;
+	}
+}
 
 bool srvreq_add(struct session *s, struct span id)
 {
@@ -255,6 +283,8 @@ bool srvreq_add(struct session *s, struct span id)
 	for (q = s->srvreqs; q; q = q->next)
 		if (q->epoch == s->epoch && ledger_same_id(&s->ledger, buf_span(&q->id), id))
 			return false;
+	if (s->nsrvreqs >= SRVREQ_MAX)
+		srvreq_forget_old(s);
 	if (s->nsrvreqs >= SRVREQ_MAX || !(q = calloc(1, sizeof(*q))))
 		return true; /* passed on; its answer will be dropped */
 	buf_init(&q->id, LINE_BYTES);

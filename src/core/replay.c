@@ -415,6 +415,8 @@ void replay_on_gone(struct session *s, struct request *r)
 	}
 }
 
+static void relist_next(struct session *s);
+
 void replay_on_failure(struct session *s, struct request *r, const struct failure *f, bool wrong_transport)
 {
 	enum req_purpose p = r->purpose;
@@ -469,6 +471,10 @@ void replay_on_failure(struct session *s, struct request *r, const struct failur
 		}
 		s->revived_misfits = wrong_transport ? s->revived_misfits + 1 : 0;
 		session_line_down(s, what, kept.retry_after_ms, -1);
+		break;
+	case RQ_RELIST:
+		if (s->state == SESSION_READY)
+			relist_next(s); /* this list can not be compared; the others may be */
 		break;
 	default:
 		break;

@@ -616,7 +616,9 @@ void session_on_auth(struct session *s, enum signin o, struct span text, int64_t
 		return;
 	if (o == SIGNIN_OK) {
 		session_note(s, NOTE_INFO, "signed in");
-		if (s->auth_from == SESSION_READY)
+		if (s->auth_from == SESSION_READY && s->era == ERA_SSE && s->stream.state != STREAM_LIVE)
+			session_line_down(s, "the stream ended during the sign-in", -1, 0);
+		else if (s->auth_from == SESSION_READY)
 			session_ready(s);
 		else
 			session_reconnect(s);

@@ -243,6 +243,8 @@ void request_drop(struct session *s, struct request *r);
 void request_detach(struct session *s, struct request *r);
 /* One message of the server. r: the request whose exchange brought it, or NULL. */
 void exchange_message(struct session *s, struct request *r, struct span text, struct buf *owned);
+/* Counts a session-gone verdict: true when they come too often to be followed at once. */
+bool session_gone_often(struct session *s);
 /* An answer to r came. */
 void exchange_answer(struct session *s, struct request *r, const struct rpc_msg *m, struct buf *owned);
 void exchange_release(struct session *s, struct request *r);

@@ -14,6 +14,8 @@ import { Everything } from './everything.mjs';
 const OPS = Number(process.env.HOLDFAST_OPS ?? 500);
 const WORKERS = 4;
 const REQUEST_TIMEOUT = 5000;
+/** Few operations are spread over as much time: the relay needs some to cut. */
+const GAP = Math.max(60, (16000 * WORKERS) / OPS);
 
 /** A stdio transport that keeps every byte of stdout and every complaint. */
 function watchedTransport(url, scratch) {
@@ -100,7 +102,7 @@ async function hold(transportName, route) {
 					// The one honest failure: a call with effects whose answer was lost.
 					if (!(isAppend(n) && (kind === 'outcome_unknown' || (kind === 'timeout' && e.data?.retryable === false)))) failures.push(`${n}: ${e.message} ${JSON.stringify(e.data ?? {})}`);
 				}
-				await pause(40);
+				await pause(GAP);
 			}
 		};
 		await Promise.all(Array.from({ length: WORKERS }, worker));

@@ -8,6 +8,7 @@
 
 #include "base/url.h"
 #include "core/session_i.h"
+#include "wire/trace.h"
 
 #define MAX_REDIRECTS 5
 #define VERDICT_BODY ((size_t)1 << 20) /* of an error body that is kept for judging */
@@ -224,6 +225,7 @@ void request_park(struct session *s, struct request *r, int64_t not_before)
 	if (not_before)
 		session_due(s, not_before);
 	if (s->state != SESSION_READY && !r->hold_until) {
+		s->n.held++;
 		r->hold_until = s->now + s->c->hold_ms;
 		session_due(s, r->hold_until);
 	}
@@ -263,8 +265,12 @@ static void choose_id(struct session *s, struct request *r)
 
 static int post_lines(struct session *s, struct request *r, struct xfer *x)
 {
+	struct span meta = r->purpose == RQ_CLIENT ? json_get(r->params, "_meta") : SPAN_NONE;
+
+	if (meta.p && trace_headers(meta, &x->lines) != 0)
+		return -1;
 	if (r->is_tool_call && r->purpose == RQ_CLIENT && s->c->idempotency_key) {
-		struct span key = json_path(r->params, "_meta", "idempotencyKey", NULL);
+		struct span key = json_get(meta, "idempotencyKey");
 		struct buf text;
 		int bad;
 
@@ -294,8 +300,10 @@ static int post_to(struct session *s, struct request *r, struct span url, unsign
 		choose_id(s, r);
 		if (eras_render(s, r) != 0)
 			return -1;
-		if (r->attempts++)
+		if (r->attempts++) {
 			s->n.retries++;
+			s->n.retry_why[r->why]++;
+		}
 	}
 	x = xfer_start(s, XF_REQUEST, HTTP_POST, handshake && era != ERA_SSE ? HEADERS_BASE : HEADERS_SESSION,
 		r->upstream.len ? buf_span(&r->upstream) : buf_span(&r->line), 0);
@@ -471,6 +479,7 @@ void request_failed(struct session *s, struct request *r, const struct failure *
 		at = line && r->purpose == RQ_HANDSHAKE ? 0 : request_backoff(s, r, f->retry_after_ms);
 		if (f->retry_after_ms >= 0 && !r->hold_until)
 			r->hold_until = s->now + s->c->hold_ms;
+		r->why = f->retry_after_ms >= 0 ? RETRY_BUSY : f->may_have_run ? RETRY_REPEATABLE : RETRY_NOT_SENT;
 		request_park(s, r, f->line ? 0 : at);
 	}
 	if (line && (s->state == SESSION_READY || s->state == SESSION_PROBE))
@@ -597,6 +606,7 @@ void exchange_release(struct session *s, struct request *r)
 void exchange_answer(struct session *s, struct request *r, const struct rpc_msg *m, struct buf *owned)
 {
 	if (retry_this_error(s, r, m)) {
+		r->why = RETRY_ERROR;
 		request_park(s, r, request_backoff(s, r, -1));
 		return;
 	}
@@ -950,6 +960,7 @@ static void session_gone(struct session *s, struct xfer *x, struct request *r)
 		replay_on_gone(s, r);
 		return;
 	}
+	r->why = RETRY_SESSION;
 	request_park(s, r, 0);
 	if (current && s->client_initialized)
 		s->force_init = true;
@@ -971,7 +982,8 @@ static void session_gone(struct session *s, struct xfer *x, struct request *r)
 	session_note(s, NOTE_INFO, "the server lost the session; starting another");
 	s->last_drop_at = s->now;
 	s->last_drop_len = -1;
-	snprintf(s->drop_why, sizeof(s->drop_why), "session lost");
+	snprintf(s->drop_why, sizeof(s->drop_why), "the server lost the session");
+	memcpy(s->drop_detail, s->detail, sizeof(s->drop_detail));
 	session_forget(s);
 	replay_begin(s);
 }
@@ -981,6 +993,7 @@ static void wants_auth(struct session *s, struct xfer *x, struct request *r)
 {
 	char text[512];
 
+	r->why = RETRY_AUTH;
 	switch (x->challenge) {
 	case CHALLENGE_AGAIN:
 		if (r->attempts <= 4) {
@@ -1080,7 +1093,7 @@ static void judge_response(struct session *s, struct xfer *x, struct request *r)
 	struct exchange_facts ef = { .era = s->era == ERA_NONE ? s->trying : s->era, .status = x->status, .had_session = x->had_session,
 		.handshake = r->purpose == RQ_HANDSHAKE || r->purpose == RQ_INIT,
 		.retry_after = x->retry_after_ms >= 0, .insufficient_scope = x->insufficient_scope };
-	char what[96];
+	char what[200];
 
 	if (x->body.len) {
 		rpc_parse(buf_data(&x->body), x->body.len, &m);
@@ -1221,8 +1234,12 @@ void session_on_done(struct session *s, uint64_t token, const struct http_result
 	r = x->rq;
 	x->rq = NULL;
 	failure_of_result(res, &f, NULL, 0);
-	if (res->outcome != HTTP_OK)
+	if (res->outcome != HTTP_OK) {
 		session_note(s, NOTE_DEBUG, "transfer ended: %s", res->detail);
+		snprintf(s->detail, sizeof(s->detail), "%.95s", res->detail);
+	} else if (x->status >= 300) {
+		snprintf(s->detail, sizeof(s->detail), "HTTP %d", x->status);
+	}
 	switch (x->kind) {
 	case XF_STREAM:
 		stream_on_done(s, x, res, f.what);
@@ -1280,6 +1297,7 @@ void session_on_done(struct session *s, uint64_t token, const struct http_result
 		}
 		break;
 	}
+	s->detail[0] = '\0';
 	xfer_free(s, x);
 	session_pump(s);
 	session_check_drained(s);

@@ -66,6 +66,7 @@ struct request {
 	int64_t probed_at;
 	unsigned attempts, revives;
 	uint64_t barrier;                 /* notifications up to this number go first */
+	unsigned char why;                /* enum retry_why, when it waits to be sent again */
 	bool maybe_ran, repeatable, cancelled, resumable, counted;
 	bool is_tool_call, is_listen;
 	int64_t patient_until;            /* no time limit before this */

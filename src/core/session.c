@@ -29,6 +29,15 @@ const char *session_state_name(enum session_state st)
 	return names[st];
 }
 
+const char *retry_why_name(enum retry_why w)
+{
+	static const char *const names[RETRY_WHYS] = {
+		[RETRY_NOT_SENT] = "not_sent", [RETRY_BUSY] = "busy", [RETRY_REPEATABLE] = "repeatable",
+		[RETRY_SESSION] = "session_lost", [RETRY_AUTH] = "auth", [RETRY_ERROR] = "error_code",
+	};
+	return names[w];
+}
+
 const char *era_name(enum era e)
 {
 	static const char *const names[] = { "none", "http+sse", "streamable-http", "stateless-http" };
@@ -226,6 +235,7 @@ static void hold_parked(struct session *s, bool on)
 		if (!on) {
 			r->hold_until = 0;
 		} else if (!r->hold_until) {
+			s->n.held++;
 			r->hold_until = s->now + s->c->hold_ms;
 			session_due(s, r->hold_until);
 		}
@@ -394,6 +404,7 @@ void session_line_down(struct session *s, const char *why, int64_t floor_ms, int
 		s->last_drop_len = -1;
 		s->n.drops++;
 		snprintf(s->drop_why, sizeof(s->drop_why), "%s", kept);
+		memcpy(s->drop_detail, s->detail, sizeof(s->drop_detail));
 	}
 	session_enter(s, SESSION_WAIT, kept);
 	session_forget(s);
@@ -417,7 +428,8 @@ void session_line_down(struct session *s, const char *why, int64_t floor_ms, int
 		if (a) {
 			a->level = first ? NOTE_INFO : NOTE_DEBUG;
 			a->attempt = (int)s->backoff.attempt;
-			buf_printf(&a->owned, "connection lost (%s); trying again in %.1f s", kept, (double)(s->wait_until - s->now) / 1000);
+			buf_printf(&a->owned, "connection lost (%s%s%s); trying again in %.1f s", kept, s->detail[0] ? ": " : "", s->detail,
+				(double)(s->wait_until - s->now) / 1000);
 		}
 	}
 }
@@ -461,9 +473,10 @@ void session_ready(struct session *s)
 {
 	bool outage = s->outage_since != 0;
 
+	if (s->last_drop_at >= 0 && s->last_drop_len < 0)
+		s->last_drop_len = s->now - s->last_drop_at;
 	if (outage) {
 		int64_t len = s->now - s->outage_since;
-		s->last_drop_len = len;
 		s->n.reconnects++;
 		session_note(s, NOTE_INFO, "connection is back after %.1f s", (double)len / 1000);
 		s->window = 1;
@@ -711,6 +724,7 @@ void session_look(const struct session *s, struct session_view *v, int64_t now)
 	v->last_drop_ms = s->last_drop_at < 0 ? -1 : now - s->last_drop_at;
 	v->last_drop_len_ms = s->last_drop_len;
 	memcpy(v->last_drop_why, s->drop_why, sizeof(v->last_drop_why));
+	memcpy(v->last_drop_detail, s->drop_detail, sizeof(v->last_drop_detail));
 	v->next_try_ms = s->state == SESSION_WAIT && s->wait_until ? (s->wait_until > now ? s->wait_until - now : 0) : -1;
 	v->in_flight = s->in_flight;
 	v->held = s->parked;

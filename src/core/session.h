@@ -147,8 +147,21 @@ enum error_kind {
 };
 const char *error_kind_name(enum error_kind k);
 
+/* Why a request was sent again. */
+enum retry_why {
+	RETRY_NOT_SENT,    /* the failure came before the server had it */
+	RETRY_BUSY,        /* the server said when to come back */
+	RETRY_REPEATABLE,  /* it may have run, and may run again */
+	RETRY_SESSION,     /* the session was lost */
+	RETRY_AUTH,        /* with other credentials */
+	RETRY_ERROR,       /* --retry-errors */
+	RETRY_WHYS,
+};
+const char *retry_why_name(enum retry_why w);
+
 struct session_counters {
 	uint64_t requests, answers, errors_upstream, errors[ERROR_KINDS];
+	uint64_t retry_why[RETRY_WHYS], held;
 	uint64_t retries, resumes, drops, reconnects, reconnect_tries, handshakes, session_losses;
 	uint64_t notifications_in, notifications_out, server_requests;
 	uint64_t bytes_in, bytes_out, breaker_changes, late_answers;
@@ -163,7 +176,8 @@ struct session_view {
 	int64_t since_ms;        /* how long in this state */
 	int64_t last_drop_ms;    /* how long ago, -1 never */
 	int64_t last_drop_len_ms;/* how long it lasted, -1: still down */
-	char last_drop_why[160];
+	char last_drop_why[160];    /* a sentence, of a small set */
+	char last_drop_detail[96];  /* what the transfer said: `Connection refused (curl 7)`, `HTTP 502`; "" nothing */
 	int64_t next_try_ms;     /* from now, -1: none planned */
 	size_t in_flight, held;
 	int64_t idle_learned_ms;

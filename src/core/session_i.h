@@ -139,6 +139,7 @@ struct session {
 	bool force_init;             /* the session id is known to be dead */
 	int64_t last_drop_at, last_drop_len;
 	char drop_why[160];
+	char detail[96], drop_detail[96]; /* how the transfer ended whose end is being told; the same of the last drop */
 
 	/* handshake */
 	bool client_initialized;     /* the client's initialize was answered with a result */

@@ -12,7 +12,9 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "io/loop.h"
 #include "report/board.h"
+#include "report/metrics.h"
 #include "report/ring.h"
 #include "report/rundir.h"
 #include "report/stats.h"
@@ -20,7 +22,14 @@
 
 #define FIRST_MS 50
 #define BOARD_MS 1000
+#define METRICS_MS 15000
 #define LINE_SERIES 12 /* methods and tools in the line of SIGUSR1 */
+
+/* How things stood when something was written last. */
+struct mark {
+	int64_t at;                  /* 0: never */
+	uint64_t requests, answers, changes;
+};
 
 struct report {
 	struct report_config c;
@@ -31,9 +40,10 @@ struct report {
 	struct ring ring;
 	struct board board;
 	int dir;                     /* -1: none */
-	int64_t started_at, open_at, shown_at;
-	bool opened, changed;
-	uint64_t shown_requests, shown_answers, drops, reconnects;
+	int64_t started_at, open_at, started_s;
+	bool opened, metrics_failed;
+	struct mark shown, published;
+	uint64_t changes, drops, reconnects, exports_lost;
 	int64_t seq;
 };
 
@@ -64,6 +74,13 @@ static void open_files(struct report *r)
 		log_info("the last log lines are not kept: %s", e.text);
 }
 
+static int64_t peak_memory(void)
+{
+	struct rusage ru;
+
+	return getrusage(RUSAGE_SELF, &ru) == 0 ? ru.ru_maxrss : -1;
+}
+
 static int64_t absolute(int64_t span_ms, int64_t now, int sign)
 {
 	return span_ms < 0 ? -1 : now + sign * span_ms;
@@ -81,7 +98,6 @@ static int64_t sum_of(const uint64_t *v, size_t n)
 static void fill_facts(struct report *r, struct board_facts *f, int64_t now)
 {
 	struct session_view v;
-	struct rusage ru;
 
 	session_look(r->session, &v, now);
 	memset(f, 0, sizeof(*f));
@@ -94,7 +110,7 @@ static void fill_facts(struct report *r, struct board_facts *f, int64_t now)
 	snprintf(f->protocol, sizeof(f->protocol), "%s", v.version);
 	snprintf(f->state, sizeof(f->state), "%s", session_state_name(v.state));
 	snprintf(f->breaker, sizeof(f->breaker), "%s", breaker_state_name(v.breaker));
-	snprintf(f->why, sizeof(f->why), "%s", v.last_drop_why);
+	snprintf(f->why, sizeof(f->why), "%s", v.last_drop_detail[0] ? v.last_drop_detail : v.last_drop_why);
 	f->started_at = r->started_at;
 	f->state_at = absolute(v.since_ms, now, -1);
 	f->next_at = absolute(v.next_try_ms, now, 1);
@@ -117,22 +133,44 @@ static void fill_facts(struct report *r, struct board_facts *f, int64_t now)
 	f->idle_ms = v.idle_learned_ms;
 	f->bytes_in = (int64_t)r->n->bytes_in;
 	f->bytes_out = (int64_t)r->n->bytes_out;
-	f->peak_kib = getrusage(RUSAGE_SELF, &ru) == 0 ? ru.ru_maxrss : -1;
+	f->peak_kib = peak_memory();
+}
+
+static struct mark mark_now(const struct report *r, int64_t now)
+{
+	return (struct mark){ .at = now, .requests = r->n->requests, .answers = r->n->answers, .changes = r->changes };
 }
 
 static void show(struct report *r, int64_t now)
 {
 	struct board_facts f;
 
-	r->changed = false;
-	r->shown_at = now;
-	r->shown_requests = r->n->requests;
-	r->shown_answers = r->n->answers;
+	r->shown = mark_now(r, now);
 	if (r->board.fd < 0)
 		return;
 	fill_facts(r, &f, now);
 	if (board_write(&r->board, &f) != 0)
 		log_debug("the status could not be written");
+}
+
+static void publish(struct report *r, int64_t now, bool ended)
+{
+	struct session_view v;
+	struct metrics_input in = { .name = r->c.name, .origin = r->c.origin, .program = VERSION, .view = &v, .stats = &r->stats,
+		.started_s = r->started_s, .peak_kib = peak_memory(), .log_lines_lost = log_dropped() + r->ring.lost,
+		.exports_lost = r->exports_lost, .ended = ended };
+	struct err e;
+
+	r->published = mark_now(r, now);
+	session_look(r->session, &v, now);
+	if (metrics_write(r->c.metrics_file, &in, &e) == 0) {
+		r->metrics_failed = false;
+		return;
+	}
+	r->exports_lost++;
+	if (!r->metrics_failed)
+		log_warn("%s; trying again", e.text);
+	r->metrics_failed = true;
 }
 
 /* ---- facts --------------------------------------------------------------------------------------- */
@@ -149,7 +187,7 @@ void report_on_changed(struct report *r)
 {
 	struct session_view v;
 
-	r->changed = true;
+	r->changes++;
 	if (r->n->drops == r->drops && r->n->reconnects == r->reconnects)
 		return;
 	session_look(r->session, &v, 0);
@@ -228,12 +266,15 @@ void report_on_usr1(struct report *r, int64_t now)
 
 /* ---- time ---------------------------------------------------------------------------------------- */
 
-static int64_t board_due(const struct report *r, int64_t now)
+/* When something is to be written again; 0 while nothing has changed. */
+static int64_t due(const struct report *r, const struct mark *m, int64_t pace_ms, int64_t now)
 {
-	if (!r->changed && r->shown_requests == r->n->requests && r->shown_answers == r->n->answers)
+	if (m->at && m->requests == r->n->requests && m->answers == r->n->answers && m->changes == r->changes)
 		return 0;
-	return r->shown_at && now < r->shown_at + BOARD_MS ? r->shown_at + BOARD_MS : now;
+	return m->at && now < m->at + pace_ms ? m->at + pace_ms : now;
 }
+
+static int64_t sooner(int64_t a, int64_t b) { return !a ? b : !b ? a : a < b ? a : b; }
 
 int64_t report_deadline(struct report *r, int64_t now)
 {
@@ -241,7 +282,7 @@ int64_t report_deadline(struct report *r, int64_t now)
 		return 0;
 	if (!r->opened)
 		return r->open_at;
-	return board_due(r, now);
+	return sooner(due(r, &r->shown, BOARD_MS, now), r->c.metrics_file ? due(r, &r->published, METRICS_MS, now) : 0);
 }
 
 void report_on_time(struct report *r, int64_t now)
@@ -250,13 +291,16 @@ void report_on_time(struct report *r, int64_t now)
 
 	if (!r->session)
 		return;
-	if (!r->opened && now >= r->open_at) {
+	if (!r->opened && now < r->open_at)
+		return;
+	if (!r->opened)
 		open_files(r);
-		r->changed = true;
-	}
-	t = r->opened ? board_due(r, now) : 0;
+	t = due(r, &r->shown, BOARD_MS, now);
 	if (t && now >= t)
 		show(r, now);
+	t = r->c.metrics_file ? due(r, &r->published, METRICS_MS, now) : 0;
+	if (t && now >= t)
+		publish(r, now, false);
 }
 
 /* ---- life ----------------------------------------------------------------------------------------- */
@@ -271,6 +315,7 @@ struct report *report_new(const struct report_config *c, int64_t now)
 	r->dir = r->board.fd = -1;
 	r->started_at = now;
 	r->open_at = now + FIRST_MS;
+	r->started_s = loop_wall_now();
 	stats_init(&r->stats);
 	ring_init(&r->ring, c->name);
 	if (c->log_ring)
@@ -296,6 +341,8 @@ void report_free(struct report *r)
 	/* A process that ended at once: why is in its first lines. */
 	if (!r->opened && r->ring.early.len)
 		open_files(r);
+	if (r->session && r->c.metrics_file)
+		publish(r, loop_now(), true);
 	log_set_hook(LOG_SILENT, NULL, NULL);
 	if (r->session)
 		session_set_hook(r->session, NULL, NULL);

@@ -305,6 +305,45 @@ void session_succeeded(struct session *s)
 		s->window = s->window * 2 < s->c->max_in_flight ? s->window * 2 : s->c->max_in_flight;
 }
 
+/* May the client be sent a log message of this level? Only where logging was
+ * negotiated, and not below the level it has set (server/utilities/logging). */
+static bool client_wants_messages(const struct session *s, int rank)
+{
+	static const char *const levels[] = { "debug", "info", "notice", "warning", "error", "critical", "alert", "emergency" };
+	struct span set = json_get(buf_span(&s->level_params), "level");
+
+	if (!s->c->notify || !s->client_initialized || !s->initialized_sent || s->client_modern)
+		return false;
+	if (json_type(json_path(buf_span(&s->init_result), "capabilities", "logging", NULL)) != '{')
+		return false;
+	for (int i = rank + 1; i < (int)(sizeof(levels) / sizeof(*levels)); i++)
+		if (json_string_is(set, levels[i]))
+			return false;
+	return true;
+}
+
+/* --notify. lost: why; NULL: it is back after ms. */
+static void tell_client(struct session *s, const char *lost, int64_t ms)
+{
+	enum { NOTICE = 2, WARNING };
+	char text[256];
+	struct buf b;
+
+	if (!client_wants_messages(s, lost ? WARNING : NOTICE))
+		return;
+	if (lost)
+		snprintf(text, sizeof(text), "The connection to the server was lost (%s). Requests wait up to %.0f s while it is being restored.",
+			lost, (double)s->c->hold_ms / 1000);
+	else
+		snprintf(text, sizeof(text), "The connection to the server is back after %.1f s.", (double)ms / 1000);
+	buf_init(&b, 1024);
+	if (buf_printf(&b, "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{\"level\":\"%s\",\"logger\":\"mcp-holdfast\",\"data\":",
+		lost ? "warning" : "notice") == 0 && json_quote(&b, span_str(text)) == 0 && buf_puts(&b, "}}") == 0)
+		session_send_owned(s, &b);
+	else
+		buf_fini(&b);
+}
+
 /* Every attempt under way on a 2024-11-05 stream dies with it: the answers can
  * not come any more. */
 static void fail_stream_requests(struct session *s, const char *why)
@@ -405,6 +444,7 @@ void session_line_down(struct session *s, const char *why, int64_t floor_ms, int
 		s->n.drops++;
 		snprintf(s->drop_why, sizeof(s->drop_why), "%s", kept);
 		memcpy(s->drop_detail, s->detail, sizeof(s->drop_detail));
+		tell_client(s, kept, 0);
 	}
 	session_enter(s, SESSION_WAIT, kept);
 	session_forget(s);
@@ -479,6 +519,7 @@ void session_ready(struct session *s)
 		int64_t len = s->now - s->outage_since;
 		s->n.reconnects++;
 		session_note(s, NOTE_INFO, "connection is back after %.1f s", (double)len / 1000);
+		tell_client(s, NULL, len);
 		s->window = 1;
 	}
 	s->outage_since = 0;

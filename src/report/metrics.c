@@ -69,6 +69,7 @@ static void walk_errors(const struct metrics_input *in, const struct metrics_sin
 
 static void walk_line(const struct metrics_input *in, const struct metrics_sink *k)
 {
+	static const struct metric again = { "retries_total", "mcp_holdfast.retries", "{retry}", "Requests that were sent again, by reason.", METRIC_COUNTER };
 	static const struct metric drops = { "drops_total", "mcp_holdfast.drops", "{drop}", "Losses of the connection, by cause.", METRIC_COUNTER };
 	static const struct metric outage = { "outage_duration_seconds", "mcp_holdfast.outage.duration", "s",
 		"Time from a loss of the connection to its return.", METRIC_HISTOGRAM };
@@ -76,6 +77,11 @@ static void walk_line(const struct metrics_input *in, const struct metrics_sink 
 	const struct stats *s = in->stats;
 	const struct session_view *v = in->view;
 
+	k->begin(k->arg, &again);
+	for (int i = 0; i < RETRY_WHYS; i++) {
+		const struct label l = { "reason", "reason", retry_why_name((enum retry_why)i) };
+		k->value(k->arg, &again, &l, 1, (double)v->counters->retry_why[i]);
+	}
 	k->begin(k->arg, &drops);
 	for (size_t i = 0; i <= STATS_CAUSES; i++) {
 		const struct label l = { "cause", "cause", i < STATS_CAUSES ? s->causes[i].why : STATS_OTHER };
@@ -106,7 +112,7 @@ static void walk_scalars(const struct metrics_input *in, const struct metrics_si
 		{ { "breaker_changes_total", "mcp_holdfast.breaker.changes", "{change}", "Changes of the circuit breaker.", METRIC_COUNTER }, (double)n->breaker_changes },
 		{ { "reconnect_attempts_total", "mcp_holdfast.reconnect.attempts", "{attempt}", "Attempts to reconnect.", METRIC_COUNTER }, (double)n->reconnect_tries },
 		{ { "reconnects_total", "mcp_holdfast.reconnects", "{reconnect}", "Times the connection came back.", METRIC_COUNTER }, (double)n->reconnects },
-		{ { "retries_total", "mcp_holdfast.retries", "{retry}", "Requests that were sent again.", METRIC_COUNTER }, (double)n->retries },
+		{ { "requests_held_total", "mcp_holdfast.requests.held", "{request}", "Requests that had to wait for the line.", METRIC_COUNTER }, (double)n->held },
 		{ { "resumes_total", "mcp_holdfast.resumes", "{resume}", "Response streams that were taken up again.", METRIC_COUNTER }, (double)n->resumes },
 		{ { "session_losses_total", "mcp_holdfast.session.losses", "{session}", "Sessions that the server lost.", METRIC_COUNTER }, (double)n->session_losses },
 		{ { "received_bytes_total", "mcp_holdfast.received", "By", "Bytes of responses from the server.", METRIC_COUNTER }, (double)n->bytes_in },

@@ -240,16 +240,19 @@ void report_on_usr1(struct report *r, int64_t now)
 	fill_facts(r, &f, now);
 	session_look(r->session, &v, now);
 	buf_printf(&b, "counters: state=%s breaker=%s requests=%" PRId64 " answers=%" PRId64 " in_flight=%" PRId64 " held=%" PRId64
-		" errors=%" PRId64 " tool_errors=%" PRId64 " refused=%" PRId64 " retries=%" PRId64 " resumes=%" PRIu64 " drops=%" PRId64
+		" held_ever=%" PRIu64 " errors=%" PRId64 " tool_errors=%" PRId64 " refused=%" PRId64 " retries=%" PRId64 " resumes=%" PRIu64 " drops=%" PRId64
 		" reconnects=%" PRId64 "/%" PRIu64 " handshakes=%" PRIu64 " session_losses=%" PRIu64 " breaker_changes=%" PRId64
 		" late_answers=%" PRIu64 " notifications_in=%" PRIu64 " notifications_out=%" PRIu64 " server_requests=%" PRIu64
 		" bytes_in=%" PRId64 " bytes_out=%" PRId64 " idle_ms=%" PRId64,
-		f.state, f.breaker, f.requests, f.answers, f.in_flight, f.held, f.errors, f.tool_errors, f.refused, f.retries,
+		f.state, f.breaker, f.requests, f.answers, f.in_flight, f.held, r->n->held, f.errors, f.tool_errors, f.refused, f.retries,
 		r->n->resumes, f.drops, f.reconnects, r->n->reconnect_tries, r->n->handshakes, r->n->session_losses, f.breaker_changes,
 		r->n->late_answers, r->n->notifications_in, r->n->notifications_out, r->n->server_requests, f.bytes_in, f.bytes_out, f.idle_ms);
 	for (int k = 0; k < ERROR_KINDS; k++)
 		if (r->n->errors[k])
 			buf_printf(&b, " %s=%" PRIu64, error_kind_name((enum error_kind)k), r->n->errors[k]);
+	for (int k = 0; k < RETRY_WHYS; k++)
+		if (r->n->retry_why[k])
+			buf_printf(&b, " retry[%s]=%" PRIu64, retry_why_name((enum retry_why)k), r->n->retry_why[k]);
 	for (size_t i = 0; i < r->stats.ncodes; i++)
 		buf_printf(&b, " code[%" PRId64 "]=%" PRIu64, r->stats.codes[i].code, r->stats.codes[i].count);
 	for (int k = 0; k < SESSION_STATES; k++) {

@@ -687,10 +687,15 @@ const char *auth_bridge_text(struct auth_bridge *ab)
 	return ab->text;
 }
 
-void auth_bridge_sign_in(struct auth_bridge *ab, int64_t now)
+void auth_bridge_sign_in(struct auth_bridge *ab, struct span www_authenticate, int64_t now)
 {
-	auth_sign_in(ab->auth, now, loop_wall_now());
+	auth_sign_in(ab->auth, www_authenticate, now, loop_wall_now());
 	drain_actions(ab, now);
+}
+
+const struct auth_record *auth_bridge_record(const struct auth_bridge *ab)
+{
+	return auth_record(ab->auth);
 }
 
 void auth_bridge_tell_person(struct auth_bridge *ab)

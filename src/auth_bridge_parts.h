@@ -28,8 +28,10 @@ struct store *auth_setup_store(const struct auth_setup *s, const struct options 
 /* True when the state directory is there, so that somebody has signed in before. */
 bool auth_setup_has_store(const struct auth_setup *s);
 
-/* For the command line: sign in though nothing was refused; forget. */
-void auth_bridge_sign_in(struct auth_bridge *ab, int64_t now);
+/* For the command line: sign in anew. www_authenticate: what the server says
+ * to a request without a token; SPAN_NONE. */
+void auth_bridge_sign_in(struct auth_bridge *ab, struct span www_authenticate, int64_t now);
+const struct auth_record *auth_bridge_record(const struct auth_bridge *ab);
 /* A person starts it and waits: the address is printed for them. */
 void auth_bridge_tell_person(struct auth_bridge *ab);
 

@@ -115,14 +115,20 @@ enum auth_verdict auth_on_challenge(struct auth *a, uint64_t op, unsigned used, 
 	return v;
 }
 
-void auth_sign_in(struct auth *a, int64_t now, int64_t wall)
+void auth_sign_in(struct auth *a, struct span www_authenticate, int64_t now, int64_t wall)
 {
+	struct challenge c;
+
 	a->now = now;
 	a->wall = wall;
 	if (a->step != STEP_IDLE)
 		return;
 	a->challenged = a->fresh = true;
 	a->phase = AUTH_WORKING;
+	if (challenge_parse(&c, www_authenticate) == 0) {
+		take_challenge(a, &c);
+		challenge_fini(&c);
+	}
 	flow_begin(a);
 }
 

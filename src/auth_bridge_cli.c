@@ -1,0 +1,256 @@
+/* login, logout and list: the same sign-in as the bridge's, for a person at a
+ * terminal. What is said goes to stdout, except the address to open, which
+ * goes to stderr with the log. No secret is printed. */
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "auth_bridge.h"
+#include "auth_bridge_parts.h"
+#include "base/log.h"
+#include "wire/json.h"
+
+#define PROBE_TOKEN ((uint64_t)1)
+#define PROBE_TIMEOUT_MS 15000
+#define EVENTS 16
+
+static const char probe_body[] =
+	"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\",\"params\":{\"protocolVersion\":\"2025-11-25\","
+	"\"capabilities\":{},\"clientInfo\":{\"name\":\"mcp-holdfast\",\"version\":\"" VERSION "\"}}}";
+
+/* ---- login --------------------------------------------------------------------------- */
+
+struct login {
+	struct options *o;
+	struct loop *loop;
+	struct http *http;
+	struct auth_bridge *ab;
+	bool probed, interrupted;
+};
+
+/* One request without a token: its 401 says where the metadata is and which
+ * scopes are wanted. A server that answers it all the same is signed in to by
+ * its well-known metadata. */
+static int probe(struct login *l, struct err *e)
+{
+	const struct span extra[] = { SPAN_LIT("Content-Type: application/json"),
+		SPAN_LIT("Accept: application/json, text/event-stream") };
+	struct http_request rq = {
+		.token = PROBE_TOKEN,
+		.method = HTTP_POST,
+		.url = l->o->url.text,
+		.extra = extra,
+		.nextra = sizeof extra / sizeof *extra,
+		.body = span_make(probe_body, sizeof probe_body - 1),
+		.timeout_ms = PROBE_TIMEOUT_MS,
+	};
+
+	return http_start(l->http, &rq, e);
+}
+
+static void on_http(struct login *l, const struct http_event *ev, int64_t now)
+{
+	struct span challenge = SPAN_NONE;
+
+	if (auth_bridge_on_http(l->ab, ev, now) || l->probed || ev->kind == HTTP_EV_DATA)
+		return;
+	l->probed = true;
+	if (ev->head && ev->head->status == 401)
+		challenge = ev->head->www_authenticate;
+	if (ev->kind == HTTP_EV_HEAD)
+		http_cancel(l->http, PROBE_TOKEN);
+	auth_bridge_sign_in(l->ab, challenge, now);
+}
+
+static int64_t sooner(int64_t a, int64_t b)
+{
+	return !a ? b : !b ? a : a < b ? a : b;
+}
+
+static void turn(struct login *l)
+{
+	struct loop_event ev[EVENTS];
+	struct http_event fact;
+	int64_t t = http_deadline(l->http), now;
+	int n = loop_wait(l->loop, sooner(t, auth_bridge_deadline(l->ab)), ev, EVENTS), i;
+
+	now = loop_now();
+	if (loop_next_signal(l->loop))
+		l->interrupted = true;
+	for (i = 0; i < n; i++)
+		if (!auth_bridge_on_event(l->ab, &ev[i], now))
+			http_on_event(l->http, &ev[i]);
+	if (t && now >= t)
+		http_on_time(l->http, now);
+	while (http_next(l->http, &fact))
+		on_http(l, &fact, now);
+	auth_bridge_drain(l->ab, now);
+}
+
+static void run_login(struct login *l)
+{
+	auth_bridge_tell_person(l->ab);
+	do
+		turn(l);
+	while (!l->interrupted && (!l->probed || auth_bridge_state(l->ab) == AUTH_RUNNING));
+}
+
+static int open_login(struct login *l, struct redactor *r, struct err *e)
+{
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+
+	l->loop = loop_new(e);
+	if (!l->loop || loop_signals(l->loop, signals, 3, e))
+		return -1;
+	l->http = http_new(&l->o->http, l->loop, e);
+	if (!l->http)
+		return -1;
+	l->ab = auth_bridge_new(l->o, l->http, l->loop, r, e);
+	return l->ab ? probe(l, e) : -1;
+}
+
+int auth_cli_login(struct options *o, struct redactor *r)
+{
+	struct login l = { .o = o };
+	struct err e = { "" };
+	int status = 1;
+
+	if (o->core.user_authorization) {
+		fprintf(stderr, "mcp-holdfast: an Authorization header is given, so there is nothing to sign in to\n");
+		return 1;
+	}
+	if (open_login(&l, r, &e)) {
+		fprintf(stderr, "mcp-holdfast: %s\n", e.text);
+	} else {
+		run_login(&l);
+		status = auth_bridge_state(l.ab) == AUTH_READY && !l.interrupted ? 0 : 1;
+		if (status == 0)
+			printf("Signed in to %s.\n", o->url.origin);
+		else
+			fprintf(stderr, "mcp-holdfast: %s\n", l.interrupted ? "interrupted" : auth_bridge_text(l.ab));
+	}
+	auth_bridge_free(l.ab);
+	http_free(l.http);
+	loop_free(l.loop);
+	return status;
+}
+
+/* ---- logout ---------------------------------------------------------------------------- */
+
+int auth_cli_logout(struct options *o, struct redactor *r)
+{
+	struct auth_setup setup;
+	struct store *s = NULL;
+	struct err e = { "" };
+	int n = 0;
+
+	(void)r;
+	if (auth_setup_init(&setup, o, &e) == 0 && auth_setup_has_store(&setup)) {
+		s = auth_setup_store(&setup, o, &e);
+		n = s ? store_forget(s, &e) : -1;
+	}
+	store_close(s);
+	auth_setup_fini(&setup);
+	if (e.text[0] || n < 0) {
+		fprintf(stderr, "mcp-holdfast: %s\n", e.text);
+		return 1;
+	}
+	if (n == 0)
+		printf("Nothing was kept for %s with these headers and options.\n", o->url.origin);
+	else
+		printf("Forgot the sign-in to %s.\n", o->url.origin);
+	return 0;
+}
+
+/* ---- list ------------------------------------------------------------------------------- */
+
+struct listing { bool json; int n; };
+
+static void when(int64_t t, char *out, size_t size)
+{
+	time_t at = (time_t)t;
+	struct tm tm;
+
+	if (!t || !localtime_r(&at, &tm) || strftime(out, size, "%Y-%m-%d %H:%M", &tm) == 0)
+		snprintf(out, size, "-");
+}
+
+static const char *or_dash(const char *s)
+{
+	return s ? s : "-";
+}
+
+static void print_row(struct listing *l, const struct auth_record *r)
+{
+	char until[32];
+
+	when(r->expires, until, sizeof until);
+	if (l->n == 0)
+		printf("%-44s %-30s %-16s %s\n", "SERVER", "AUTHORIZATION SERVER", "TOKEN UNTIL", "RENEWED BY ITSELF");
+	printf("%-44s %-30s %-16s %s\n", or_dash(r->url), or_dash(r->issuer), r->access ? until : "none", r->refresh ? "yes" : "no");
+}
+
+static void put_member(struct buf *b, const char *name, const char *value)
+{
+	if (buf_printf(b, ",\"%s\":", name))
+		return;
+	if (value)
+		json_quote(b, span_str(value));
+	else
+		buf_puts(b, "null");
+}
+
+static void print_json(struct listing *l, const struct auth_record *r)
+{
+	struct buf b;
+
+	buf_init(&b, (size_t)1 << 20);
+	buf_printf(&b, "%s{\"token\":%s,\"refresh\":%s,\"obtained\":%" PRId64 ",\"expires\":%" PRId64, l->n ? "," : "[",
+	           r->access ? "true" : "false", r->refresh ? "true" : "false", r->obtained, r->expires);
+	put_member(&b, "url", r->url);
+	put_member(&b, "issuer", r->issuer);
+	put_member(&b, "resource", r->resource);
+	put_member(&b, "scope", r->scope);
+	put_member(&b, "client", r->client_source);
+	buf_puts(&b, "}");
+	printf("%.*s", (int)b.len, buf_data(&b));
+	buf_fini(&b);
+}
+
+static void print_record(void *arg, const struct auth_record *r)
+{
+	struct listing *l = arg;
+
+	if (l->json)
+		print_json(l, r);
+	else
+		print_row(l, r);
+	l->n++;
+}
+
+int auth_cli_list(struct options *o, struct redactor *r)
+{
+	struct listing l = { .json = o->json };
+	struct auth_setup setup;
+	struct store *s = NULL;
+	struct err e = { "" };
+
+	(void)r;
+	if (auth_setup_init(&setup, o, &e) == 0 && auth_setup_has_store(&setup) && (s = auth_setup_store(&setup, o, &e)))
+		store_each(s, print_record, &l, &e);
+	store_close(s);
+	auth_setup_fini(&setup);
+	if (e.text[0]) {
+		fprintf(stderr, "mcp-holdfast: %s\n", e.text);
+		return 1;
+	}
+	if (l.json)
+		printf("%s]\n", l.n ? "" : "[");
+	else if (l.n == 0)
+		printf("No sign-in is kept.\n");
+	return 0;
+}

@@ -51,6 +51,7 @@ struct core_config {
 	bool idempotency_key;                    /* true */
 	bool tool_errors_protocol;               /* --tool-errors protocol */
 
+	bool legacy_only;                        /* never ask for 2026-07-28 */
 	bool offline_start;                      /* true */
 	int64_t initialize_wait_ms;              /* 5000 */
 	bool notify;                             /* --notify */

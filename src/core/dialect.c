@@ -25,12 +25,17 @@ bool version_is_known_legacy(const char *v)
 	return false;
 }
 
+bool version_text_is_modern(const char *v)
+{
+	return strlen(v) == 10 && strcmp(v, "2025-11-25") > 0;
+}
+
 bool version_is_modern(struct span json)
 {
 	char v[16];
 
 	/* Revisions are dates: later ones than the last legacy one are modern. */
-	return version_read(json, v) && strlen(v) == 10 && strcmp(v, "2025-11-25") > 0;
+	return version_read(json, v) && version_text_is_modern(v);
 }
 
 int dialect_session_headers(struct buf *out, enum era era, const char *version, struct span session_id)
@@ -73,7 +78,14 @@ int dialect_modern_headers(struct buf *out, struct span version, struct span met
 	int bad = buf_puts(out, "MCP-Protocol-Version: ");
 
 	bad |= mcp_header_value(out, version);
-	bad |= buf_puts(out, "\nMcp-Method: ");
+	bad |= buf_puts(out, "\n");
+	return bad || dialect_mirror_headers(out, method, params, k) ? -1 : 0;
+}
+
+int dialect_mirror_headers(struct buf *out, struct span method, struct span params, const struct catalog *k)
+{
+	int bad = buf_puts(out, "Mcp-Method: ");
+
 	bad |= mcp_header_value(out, method);
 	bad |= buf_puts(out, "\n");
 	if (span_is(method, "tools/call")) {

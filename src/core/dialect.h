@@ -43,6 +43,10 @@ bool dialect_cancel_by_close(enum era era);
 /* Appends the mirrored headers of one 2026-07-28 request (basic/transports,
  * "Request Metadata"). version: decoded. */
 int dialect_modern_headers(struct buf *out, struct span version, struct span method, struct span params, const struct catalog *k);
+/* The same but the version: Mcp-Method, Mcp-Name, Mcp-Param-*. */
+int dialect_mirror_headers(struct buf *out, struct span method, struct span params, const struct catalog *k);
+/* A version string later than the last legacy one. */
+bool version_text_is_modern(const char *v);
 /* A client's message shows that it speaks 2026-07-28: `_meta` names the version. */
 bool dialect_client_is_modern(const struct rpc_msg *m);
 /* May a request with this method be sent again though it may have run? tools/call is the catalogue's business. */

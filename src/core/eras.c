@@ -293,6 +293,12 @@ int eras_headers(struct session *s, struct request *r, struct buf *lines)
 	struct buf text;
 	int rc;
 
+	/* A server may answer initialize with a revision that has header mirrors,
+	 * and one may look for them on initialize itself. */
+	if (r->purpose == RQ_HANDSHAKE || r->purpose == RQ_INIT)
+		return s->trying == ERA_HTTP ? dialect_mirror_headers(lines, r->method, SPAN_NONE, s->catalog) : 0;
+	if (s->era == ERA_HTTP && version_text_is_modern(s->version))
+		return dialect_mirror_headers(lines, r->method, r->params, s->catalog);
 	if (s->era != ERA_MODERN && r->purpose != RQ_DISCOVER)
 		return 0;
 	buf_init(&text, 256);
@@ -302,6 +308,12 @@ int eras_headers(struct session *s, struct request *r, struct buf *lines)
 	rc = dialect_modern_headers(lines, version, r->method, r->params, s->catalog);
 	buf_fini(&text);
 	return rc;
+}
+
+void eras_out_headers(struct session *s, struct span method, struct buf *lines)
+{
+	if (s->era == ERA_HTTP && method.p && version_text_is_modern(s->version))
+		dialect_mirror_headers(lines, method, SPAN_NONE, s->catalog);
 }
 
 /* ---- what the session hands over ------------------------------------------------------------------------------ */
@@ -337,6 +349,21 @@ bool eras_local(struct session *s, struct request *r)
 	return eras_m2l(s) && modern_local(s, r);
 }
 
+/* -32022: does the server offer the version after all? Legacy ones it may offer too. */
+static void offered(const struct rpc_msg *m, bool *modern, bool *legacy)
+{
+	struct json_iter it;
+	struct span v;
+	char text[16];
+
+	*modern = *legacy = false;
+	json_iter(&it, json_path(m->error, "data", "supported", NULL));
+	while (json_next(&it, NULL, &v)) {
+		*modern |= json_string_is(v, VERSION_MODERN);
+		*legacy |= version_read(v, text) && version_is_known_legacy(text);
+	}
+}
+
 static void discovered(struct session *s, struct request *r, const struct rpc_msg *m)
 {
 	struct eras *e = eras_get(s);
@@ -344,11 +371,27 @@ static void discovered(struct session *s, struct request *r, const struct rpc_ms
 	bool modern = m->kind == RPC_RESULT ? json_type(json_get(m->result, "supportedVersions")) == '['
 		: rpc_error_code(m, &code) && (code == -32022 || code == -32021 || code == -32020);
 
+	if (m->kind == RPC_ERROR && code == -32022) {
+		bool ours, legacy;
+		offered(m, &ours, &legacy);
+		if (ours && e && !e->asked_again) {
+			e->asked_again = true;
+			request_drop(s, r);
+			request_new_own(s, &r, RQ_DISCOVER, "server/discover", SPAN_NONE);
+			if (r)
+				request_post(s, r);
+			else
+				session_line_down(s, "out of memory", -1, -1);
+			return;
+		}
+		modern = ours || !legacy;
+	}
 	if (!modern || !e) {
 		request_drop(s, r);
 		probe_not_modern(s);
 		return;
 	}
+	e->asked_again = false;
 	buf_reset(&e->discover);
 	if (m->kind == RPC_RESULT)
 		buf_add(&e->discover, m->result);
@@ -473,12 +516,13 @@ void eras_failed(struct session *s, struct request *r, const struct failure *f)
 	snprintf(what, sizeof(what), "%s", f->what);
 	switch (r->purpose) {
 	case RQ_DISCOVER: {
-		bool network = f->line || f->may_have_run || f->retry_after_ms >= 0 || f->kind == ERR_UPSTREAM_UNAVAILABLE;
+		/* For a legacy client initialize is still to come: it will see what is wrong. */
+		bool network = f->line || (!s->handshake && (f->may_have_run || f->retry_after_ms >= 0 || f->kind == ERR_UPSTREAM_UNAVAILABLE));
 		int64_t floor_ms = f->retry_after_ms;
 		request_drop(s, r);
 		if (s->state != SESSION_PROBE)
 			break;
-		if (f->kind == ERR_AUTH_REQUIRED)
+		if (f->kind == ERR_AUTH_REQUIRED && !s->handshake)
 			session_auth_refused(s, what);
 		else if (network && !s->init_error.len)
 			session_line_down(s, what, floor_ms, -1);

@@ -38,6 +38,7 @@ struct eras {
 	struct input *inputs;
 	unsigned char key[32];
 	uint64_t counter;
+	bool asked_again;      /* server/discover, after -32022 */
 	bool log_wanted;       /* a modern client asked for log messages */
 	uint64_t mirror_for;   /* request that waits for RQ_MIRROR */
 };

@@ -60,6 +60,7 @@ static struct xfer *xfer_new(struct session *s)
 	buf_init(&x->url, 16384);
 	buf_init(&x->lines, (size_t)1 << 20);
 	buf_init(&x->challenge_text, 4096);
+	buf_init(&x->rest, SIZE_MAX);
 	x->retry_after_ms = -1;
 	x->started = s->now;
 	x->epoch = s->epoch;
@@ -85,6 +86,7 @@ void xfer_free(struct session *s, struct xfer *x)
 	buf_fini(&x->location);
 	buf_fini(&x->url);
 	buf_fini(&x->lines);
+	buf_fini(&x->rest);
 	buf_fini(&x->challenge_text);
 	s->xfers[i] = NULL;
 	x->next = s->free_xfers;
@@ -191,6 +193,8 @@ static void parked_out(struct session *s, struct request *r, enum req_state to)
 
 void request_drop(struct session *s, struct request *r)
 {
+	struct xfer *left = r->left ? xfer_find(s, r->left) : NULL;
+
 	request_detach(s, r);
 	if (r->state == REQ_PARKED) {
 		s->parked--;
@@ -214,6 +218,8 @@ void request_drop(struct session *s, struct request *r)
 	if (s->ping == r)
 		s->ping = NULL;
 	eras_forget_request(s, r);
+	if (left)
+		buf_move(&left->rest, &r->line);
 	ledger_remove(&s->ledger, r);
 }
 
@@ -597,6 +603,11 @@ void exchange_release(struct session *s, struct request *r)
 		x->linger_until = s->now + LINGER_MS;
 		s->lingering++;
 		session_due(s, x->linger_until);
+		/* A server may answer before it has read all: the body stays as long as the transfer. */
+		if (r->upstream.len && x->kind == XF_REQUEST)
+			buf_move(&x->rest, &r->upstream);
+		else if (x->kind == XF_REQUEST)
+			r->left = x->token;
 	}
 	x->answered = true;
 	x->rq = NULL;
@@ -612,6 +623,8 @@ void exchange_answer(struct session *s, struct request *r, const struct rpc_msg 
 	}
 	if (r->purpose == RQ_CLIENT) {
 		session_succeeded(s);
+		if (r->state == REQ_PARKED) /* a late answer to its last attempt */
+			parked_out(s, r, REQ_SENT);
 		uint64_t seq = r->seq;
 		if (!eras_answer(s, r, m, owned)) {
 			learn_from_answer(s, r, m);
@@ -630,6 +643,8 @@ void exchange_answer(struct session *s, struct request *r, const struct rpc_msg 
 			tell_hook(s, r, m);
 	}
 	exchange_release(s, r);
+	if (r->purpose == RQ_HANDSHAKE && s->hook)
+		tell_hook(s, r, m);
 	if (r->purpose == RQ_HANDSHAKE)
 		handshake_done(s, r, m);
 	else if (r->purpose != RQ_CLIENT)

@@ -157,6 +157,11 @@ void outbox_pump(struct session *s)
 			return;
 		if (s->era == ERA_SSE)
 			buf_add(&x->url, buf_span(&s->endpoint));
+		if (s->era == ERA_HTTP && version_text_is_modern(s->version)) {
+			struct rpc_msg rm;
+			rpc_parse(buf_data(&m->line), m->line.len, &rm);
+			eras_out_headers(s, rm.method, &x->lines);
+		}
 		xfer_ready(s, x);
 		x->om = m;
 		m->xfer = x->token;

@@ -9,6 +9,7 @@
 
 #include "core/session_i.h"
 
+#define DISCOVER_MS 5000       /* a legacy server may leave an unknown request unanswered */
 #define KEEPALIVE_MAX_MS 300000
 #define KEEPALIVE_FLOOR_MS 10000
 #define KEEPALIVE_ANSWER_MS 10000
@@ -37,14 +38,25 @@ static void probe_try(struct session *s, enum era era)
 		if (s->handshake)
 			eras_learn_legacy(s, s->handshake->params);
 		request_new_own(s, &r, RQ_DISCOVER, "server/discover", SPAN_NONE);
-		if (r)
-			request_post(s, r);
-		else
+		if (!r) {
 			probe_next(s, "out of memory");
+			return;
+		}
+		if (s->handshake && r->timeout_ms > DISCOVER_MS)
+			r->timeout_ms = DISCOVER_MS;
+		request_post(s, r);
 		return;
 	}
 	s->tried_http = true;
 	request_post(s, s->handshake);
+}
+
+/* A legacy client's initialize goes first, unless an earlier run found that the
+ * server speaks only 2026-07-28. */
+static bool ask_for_modern(const struct session *s)
+{
+	return !s->c->legacy_only && s->known_era == ERA_MODERN &&
+	       (s->c->transport == TRANSPORT_AUTO || s->c->transport == TRANSPORT_HTTP);
 }
 
 void probe_begin(struct session *s)
@@ -64,6 +76,8 @@ void probe_begin(struct session *s)
 		probe_not_modern(s);
 	else if (s->era != ERA_NONE)
 		probe_try(s, s->era);
+	else if (ask_for_modern(s))
+		probe_try(s, ERA_MODERN);
 	else if (s->c->transport == TRANSPORT_SSE || s->c->transport == TRANSPORT_SSE_FIRST)
 		probe_try(s, ERA_SSE);
 	else
@@ -106,7 +120,7 @@ void probe_next(struct session *s, const char *why)
 		request_park(s, s->handshake, 0);
 	if (http)
 		probe_try(s, ERA_HTTP);
-	else if (!s->tried_modern && t != TRANSPORT_SSE && s->init_error.len)
+	else if (!s->tried_modern && t != TRANSPORT_SSE && s->init_error.len && !s->c->legacy_only)
 		probe_try(s, ERA_MODERN);
 	else if (sse)
 		probe_try(s, ERA_SSE);
@@ -266,6 +280,7 @@ static void step_initialized(struct session *s)
 	}
 	if (s->era == ERA_SSE)
 		buf_add(&x->url, buf_span(&s->endpoint));
+	eras_out_headers(s, SPAN_LIT("notifications/initialized"), &x->lines);
 	xfer_ready(s, x);
 }
 

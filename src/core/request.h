@@ -53,6 +53,7 @@ struct request {
 	struct span uid;                  /* raw id it carries upstream */
 
 	uint64_t xfer;                    /* its transfer, 0 none */
+	uint64_t left;                    /* one that was answered and still holds the line as its body */
 	struct buf last_id;               /* Last-Event-ID of its stream */
 	uint64_t *seen;                   /* hashes of event ids that came, SEEN_EVENTS of them */
 	unsigned nseen;

@@ -714,7 +714,9 @@ void session_on_time(struct session *s, int64_t now, int64_t wall_s)
 {
 	s->now = now;
 	s->wall_s = wall_s;
-	if ((s->eof || s->signalled) && s->drain_until && now >= s->drain_until && !s->ended) {
+	if (s->ended)
+		return;
+	if ((s->eof || s->signalled) && s->drain_until && now >= s->drain_until) {
 		if (s->state == SESSION_DRAIN)
 			finish(s);
 		else
@@ -735,8 +737,10 @@ int64_t session_deadline(const struct session *s)
 {
 	int64_t t = s->next_due;
 	int64_t all[] = { s->state == SESSION_WAIT ? s->wait_until : 0, stream_deadline(s), keepalive_deadline(s), outbox_deadline(s),
-		(s->eof || s->signalled) && !s->ended ? s->drain_until : 0 };
+		s->eof || s->signalled ? s->drain_until : 0 };
 
+	if (s->ended)
+		return 0;
 	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
 		if (all[i] && (!t || all[i] < t))
 			t = all[i];

@@ -42,6 +42,7 @@ struct xfer {
 	struct buf body;            /* the beginning of a body that is no stream, for the verdict */
 	struct buf location;
 	struct buf url, lines;
+	struct buf rest;            /* the body, when its request went before the transfer */
 	unsigned redirects;
 	uint64_t epoch;
 	int64_t rx_at;              /* last byte */
@@ -101,6 +102,7 @@ struct session {
 	enum session_state state, auth_from;
 	int64_t state_since;
 	enum era era;                /* decided by success only */
+	enum era known_era;          /* what an earlier run found; ERA_NONE: nothing */
 	enum era trying;             /* PROBE and REVIVE: the transport under way */
 	bool tried_http, tried_sse, tried_modern;
 	uint64_t epoch;              /* of the upstream session; changes with every handshake */
@@ -329,6 +331,8 @@ void eras_failed(struct session *s, struct request *r, const struct failure *f);
 void eras_forget_request(struct session *s, struct request *r);
 void eras_free(struct session *s);
 /* A request that is about to be posted: true when it was dealt with here. */
+/* Header mirrors of a notification's POST, where the negotiated revision has them. */
+void eras_out_headers(struct session *s, struct span method, struct buf *lines);
 bool eras_local(struct session *s, struct request *r);
 void eras_pump(struct session *s);
 void listen_restored(struct session *s, struct request *r);

@@ -270,6 +270,17 @@ static size_t lines_size(const struct span *extra, size_t n)
 	return size;
 }
 
+/* libcurl takes "Name:" as a header to leave out; one without a value is "Name;". */
+static void send_empty_value(char *line)
+{
+	char *colon = strchr(line, ':');
+
+	if (colon && colon[1 + strspn(colon + 1, " \t")] == '\0') {
+		colon[0] = ';';
+		colon[1] = '\0';
+	}
+}
+
 int http_lines_build(struct http_lines *l, struct http_headers *shared, const struct span *extra, size_t nextra, struct err *e)
 {
 	/* libcurl would add "Expect: 100-continue" to large bodies and wait for it. */
@@ -296,6 +307,7 @@ int http_lines_build(struct http_lines *l, struct http_headers *shared, const st
 		node->next->data = text;
 		memcpy(text, extra[i].p, extra[i].n);
 		text[extra[i].n] = '\0';
+		send_empty_value(text);
 		text += extra[i].n + 1;
 	}
 	node->next = shared ? shared->first : NULL;

@@ -1,0 +1,322 @@
+// What a person can find out about running bridges: status, log, SIGUSR1, the
+// metrics file, --notify. Each bridge here has a runtime directory of its own.
+import fs from 'node:fs';
+import path from 'node:path';
+import { scenario, describe, it, assert, run, until, never, goAway, assertText, scratchDirectory, Server, Bridge, QUICK, BINARY } from '../lib/scenario.mjs';
+
+const runtime = ({ scratch }) => ({ XDG_RUNTIME_DIR: scratch });
+const rundir = (scratch) => path.join(scratch, 'mcp-holdfast');
+const command = (scratch, ...argv) => run(argv, { env: { XDG_RUNTIME_DIR: scratch } });
+const status = async (scratch) => JSON.parse((await command(scratch, 'status', '--json')).stdout);
+/** The one bridge of this runtime directory, once it satisfies the condition. */
+const shown = (scratch, condition = () => true) => until(async () => { const [s] = await status(scratch); return s && condition(s) && s; }, 6000, 'a status');
+
+describe('mcp-holdfast status', () => {
+	scenario('shows a running bridge and what it has done', { env: runtime, args: ['--name', 'alpha'] }, async ({ srv, br, scratch }) => {
+		for (let i = 0; i < 5; i++) await br.call('echo', { text: 'x' });
+		await br.call('nowhere');
+		const s = await shown(scratch, (x) => x.answers >= 7);
+		assert.equal(s.name, 'alpha');
+		assert.equal(s.pid, br.pid);
+		assert.equal(s.origin, srv.origin);
+		assert.equal(s.transport, 'streamable-http');
+		assert.equal(s.protocol, '2025-06-18');
+		assert.equal(s.state, 'ready');
+		assert.equal(s.down, false);
+		assert.equal(s.lastDrop, null);
+		assert.equal(s.errors, 1);
+		assert.ok(s.p50Ms >= 0 && s.p99Ms >= s.p50Ms && s.memoryKiB > 1000);
+		const table = await command(scratch, 'status');
+		assert.equal(table.code, 0);
+		assert.match(table.stdout, /^alpha +\d+ ready /m);
+		for (const line of table.stdout.split('\n')) assert.ok(line.length <= 80, `wider than 80 columns: ${line}`);
+		assert.doesNotMatch(table.stdout, /\x1b/);
+	});
+
+	scenario('says what is down, why, and what comes next, with status 1', { env: runtime, args: ['--name', 'alpha', '--max-retry-delay', '400'] }, async ({ srv, br, scratch }) => {
+		const waiting = await goAway(srv, br);
+		const s = await shown(scratch, (x) => x.down);
+		assert.match(s.lastDrop.why, /\(curl \d+\)|HTTP \d+/);
+		assert.equal(s.lastDrop.lengthMs, null);
+		const table = await command(scratch, 'status');
+		assert.equal(table.code, 1);
+		assert.match(table.stdout, /lost .* ago: /);
+		await srv.restart();
+		await waiting;
+		const back = await shown(scratch, (x) => !x.down);
+		assert.equal(back.reconnects, 1);
+		assert.ok(back.lastDrop.lengthMs >= 0);
+	});
+
+	scenario('shows a call that is running', { env: runtime }, async ({ br, scratch }) => {
+		const call = br.call('slow', { ms: 2500 });
+		await shown(scratch, (x) => x.inFlight === 1);
+		await call;
+	});
+
+	scenario('leaves no file behind, but the log', { env: runtime }, async ({ br, scratch }) => {
+		await shown(scratch);
+		for (const f of fs.readdirSync(rundir(scratch))) assert.equal(fs.statSync(path.join(rundir(scratch), f)).mode & 0o777, 0o600);
+		assert.equal(fs.statSync(rundir(scratch)).mode & 0o777, 0o700);
+		br.eof();
+		await br.exited();
+		assert.deepEqual(fs.readdirSync(rundir(scratch)), [`${br.pid}.log`]);
+	});
+
+	scenario('sweeps what a killed bridge has left', { env: runtime }, async ({ br, scratch }) => {
+		await shown(scratch);
+		br.signal('SIGKILL');
+		await br.exited();
+		assert.ok(fs.existsSync(path.join(rundir(scratch), `${br.pid}.status`)));
+		assert.deepEqual(await status(scratch), []);
+		assert.ok(!fs.existsSync(path.join(rundir(scratch), `${br.pid}.status`)));
+	});
+
+	it('says so when nothing runs, and where it looked', async () => {
+		const scratch = scratchDirectory();
+		const r = await command(scratch, 'status');
+		assert.equal(r.code, 0);
+		assert.ok(r.stdout.includes(rundir(scratch)), r.stdout);
+		assert.equal((await command(scratch, 'status', '--json')).stdout, '[]\n');
+	});
+
+	it('refuses a runtime directory that others may enter, and says what to do', async () => {
+		const scratch = scratchDirectory();
+		fs.mkdirSync(rundir(scratch), { mode: 0o755 });
+		fs.chmodSync(rundir(scratch), 0o755);
+		const r = await command(scratch, 'status');
+		assert.equal(r.code, 1);
+		assert.match(r.stderr, /chmod 700/);
+	});
+
+	scenario('hostile files beside it do no harm', { env: runtime }, async ({ br, scratch }) => {
+		await shown(scratch);
+		const at = (name) => path.join(rundir(scratch), name);
+		fs.writeFileSync(at('7.status'), 'x'.repeat(100000));
+		fs.symlinkSync('/etc/passwd', at('8.status'));
+		fs.writeFileSync(at('9.log'), Buffer.alloc(50, 255));
+		fs.symlinkSync('/dev/zero', at('10.log'));
+		fs.writeFileSync(at('nonsense.status'), '');
+		assert.equal((await status(scratch)).length, 1);
+		assert.equal((await command(scratch, 'log', String(br.pid))).code, 0);
+	});
+
+	scenario('a runtime directory that can not be used leaves the relay alone', { env: runtime, before: ({ br }) => { fs.mkdirSync(rundir(br.scratch), { mode: 0o777 }); fs.chmodSync(rundir(br.scratch), 0o777); } }, async ({ br }) => {
+		assertText(await br.call('echo', { text: 'x' }), 'x');
+	});
+});
+
+describe('mcp-holdfast log', () => {
+	scenario('has the exact error afterwards, whatever the log level', { env: runtime, defaults: QUICK.filter((x) => x !== '--log-level' && x !== 'debug'), args: ['--silent', '--name', 'alpha'] }, async ({ srv, br, scratch }) => {
+		srv.when('tools/list', (ex) => ex.reply(502), 3);
+		await br.request('tools/list');
+		br.eof();
+		await br.exited();
+		assert.equal(br.stderr, '');
+		const log = await command(scratch, 'log', 'alpha');
+		assert.equal(log.code, 0);
+		assert.match(log.stdout, /connected \(streamable-http/);
+		assert.match(log.stdout, /connection lost .*HTTP 502/);
+	});
+
+	scenario('follows what comes', { env: runtime }, async ({ srv, br, scratch, bridge }) => {
+		await shown(scratch);
+		const follower = bridge(['log', String(br.pid), '-f'], { env: { XDG_RUNTIME_DIR: scratch }, stdio: ['ignore', 'pipe', 'pipe'] });
+		const seen = (re) => until(() => follower.lines.some((l) => re.test(l.raw)) || follower.chunks.some((c) => re.test(c)), 6000, String(re));
+		await seen(/connected/);
+		const waiting = await goAway(srv, br);
+		await seen(/connection lost/);
+		await srv.restart();
+		await waiting;
+		br.eof();
+		await br.exited();
+		await follower.exited(); // its bridge has ended: so does it
+		follower.faults = [];
+	});
+
+	scenario('--no-log-ring keeps none', { env: runtime, args: ['--no-log-ring'] }, async ({ br, scratch }) => {
+		await shown(scratch);
+		assert.deepEqual(fs.readdirSync(rundir(scratch)), [`${br.pid}.status`]);
+		const r = await command(scratch, 'log');
+		assert.equal(r.code, 1);
+		assert.match(r.stderr, /--no-log-ring/);
+	});
+
+	scenario('never shows a secret', { env: runtime, args: ['--header', 'Authorization: Bearer tok-verysecretvalue123'] }, async ({ srv, br, scratch }) => {
+		srv.when('tools/list', (ex) => ex.error(-32000, 'bad Bearer tok-verysecretvalue123'));
+		await br.request('tools/list');
+		br.signal('SIGUSR1');
+		await br.logged(/counters:/);
+		await shown(scratch);
+		for (const f of fs.readdirSync(rundir(scratch))) assert.ok(!fs.readFileSync(path.join(rundir(scratch), f)).includes('verysecret'), f);
+	});
+
+	it('names the bridges there are when asked for another', async () => {
+		const scratch = scratchDirectory();
+		const r = await command(scratch, 'log', 'nowhere');
+		assert.equal(r.code, 1);
+		assert.match(r.stderr, /no log of 'nowhere'/);
+	});
+});
+
+describe('signals', () => {
+	scenario('SIGUSR1 writes the counters as one line', { env: runtime }, async ({ br }) => {
+		await br.call('echo', { text: 'x' });
+		br.signal('SIGUSR1');
+		const [line] = await br.logged(/counters: .*/);
+		assert.match(line, /state=ready breaker=closed requests=2 answers=2 .*p50\/p95\/p99 .*tools\/call echo 1 in /);
+	});
+	scenario('SIGUSR2 reconnects now', { env: runtime }, async ({ srv, br, scratch }) => {
+		await srv.standing();
+		br.signal('SIGUSR2');
+		await br.logged(/reconnecting now/);
+		await shown(scratch, (s) => s.reconnects === 1 && !s.down);
+	});
+});
+
+describe('nothing is due while nothing happens', () => {
+	scenario('an idle bridge is not woken by its reports', { env: runtime, args: ({ scratch }) => ['--keepalive', '0', '--idle-timeout', '0', '--metrics-file', path.join(scratch, 'm.prom')] }, async ({ br, scratch }) => {
+		await br.call('echo', { text: 'x' });
+		await shown(scratch, (s) => s.answers === 2 && s.stateMs > 2500);
+		const switches = () => br.status('voluntary_ctxt_switches');
+		await until(() => fs.existsSync(path.join(scratch, 'm.prom')), 6000, 'a metrics file');
+		const before = switches();
+		await never(() => switches() > before + 1, 4000, 'a wake-up');
+	});
+});
+
+/** The text exposition format, as its documentation has it; throws on anything else. */
+function parseMetrics(text) {
+	const families = new Map(), samples = [];
+	assert.ok(text.endsWith('\n'));
+	let current;
+	for (const line of text.slice(0, -1).split('\n')) {
+		let m;
+		if ((m = /^# HELP ([a-zA-Z_:][a-zA-Z0-9_:]*) (.*)$/.exec(line))) { assert.ok(!families.has(m[1]), `${m[1]} twice`); current = { name: m[1], help: m[2] }; families.set(m[1], current); continue; }
+		if ((m = /^# TYPE ([a-zA-Z_:][a-zA-Z0-9_:]*) (counter|gauge|histogram)$/.exec(line))) { assert.equal(m[1], current.name); current.type = m[2]; continue; }
+		m = /^([a-zA-Z_:][a-zA-Z0-9_:]*)\{((?:[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\["\\n])*",?)*)\} (-?[0-9.e+-]+|\+Inf|NaN)$/.exec(line);
+		assert.ok(m, `no sample: ${line}`);
+		const base = current.type === 'histogram' ? m[1].replace(/_(bucket|sum|count)$/, '') : m[1];
+		assert.equal(base, current.name, line);
+		const labels = Object.fromEntries([...m[2].matchAll(/([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\["\\n])*)"/g)].map((x) => [x[1], x[2]]));
+		samples.push({ name: m[1], labels, value: Number(m[3]) });
+	}
+	for (const f of families.values()) {
+		assert.ok(f.type && f.help, f.name);
+		if (f.type === 'counter') assert.match(f.name, /_total$/);
+		else assert.doesNotMatch(f.name, /_total$/);
+	}
+	const keys = samples.map((s) => s.name + JSON.stringify(s.labels));
+	assert.equal(new Set(keys).size, keys.length, 'a sample stands there twice');
+	for (const s of samples.filter((x) => x.name.endsWith('_bucket'))) assert.ok(s.value >= 0 && 'le' in s.labels);
+	const value = (name, labels = {}) => samples.find((s) => s.name === `mcp_holdfast_${name}` && Object.entries(labels).every(([k, v]) => s.labels[k] === v))?.value;
+	return { families, samples, value };
+}
+
+describe('--metrics-file', () => {
+	const file = (scratch) => path.join(scratch, 'm.prom');
+	const args = ({ scratch }) => ['--metrics-file', file(scratch), '--name', 'al"pha'];
+	scenario('is Prometheus text with the numbers of this run', { env: runtime, args }, async ({ br, scratch }) => {
+		for (let i = 0; i < 3; i++) await br.call('echo', { text: 'x' });
+		await br.call('no"such\\tool\n');
+		await br.call('slow', { ms: 30 });
+		br.eof();
+		await br.exited();
+		const m = parseMetrics(fs.readFileSync(file(scratch), 'utf8'));
+		assert.equal(m.value('requests_total', { method: 'tools/call', tool: 'echo', outcome: 'ok' }), 3);
+		assert.equal(m.value('requests_total', { tool: 'no\\"such\\\\tool\\n', outcome: 'error' }), 1);
+		assert.equal(m.value('jsonrpc_errors_total', { code: '-32602' }), 1);
+		assert.equal(m.value('request_duration_seconds_count', { tool: 'echo' }), 3);
+		assert.equal(m.value('request_duration_seconds_bucket', { tool: 'slow', le: '+Inf' }), 1);
+		assert.equal(m.value('request_duration_seconds_bucket', { tool: 'slow', le: '0.02' }), 0);
+		assert.equal(m.value('up'), 0);
+		for (const s of m.samples) assert.equal(s.labels.bridge, 'al\\"pha');
+		const buckets = m.samples.filter((s) => s.name.endsWith('duration_seconds_bucket') && s.labels.tool === 'echo').map((s) => s.value);
+		assert.deepEqual(buckets, [...buckets].sort((a, b) => a - b));
+		assert.deepEqual(fs.readdirSync(scratch).filter((f) => f.startsWith('m.prom')), ['m.prom']);
+	});
+
+	scenario('counts drops with their cause, and re-sends with their reason', { env: runtime, args }, async ({ srv, br, scratch }) => {
+		const waiting = await goAway(srv, br);
+		await srv.restart();
+		await waiting;
+		srv.when('tools/list', (ex) => ex.reply(503, { 'Retry-After': '0' }), 1);
+		await br.request('tools/list');
+		br.eof();
+		await br.exited();
+		const m = parseMetrics(fs.readFileSync(file(scratch), 'utf8'));
+		assert.equal(m.value('drops_total', { cause: 'The server could not be reached' }), 1);
+		assert.equal(m.value('outage_duration_seconds_count'), 1);
+		assert.equal(m.value('reconnects_total'), 1);
+		assert.ok(m.value('reconnect_attempts_total') >= 1);
+		assert.equal(m.value('retries_total', { reason: 'busy' }), 1);
+		assert.ok(m.value('requests_held_total') >= 1);
+		assert.ok(m.value('state_seconds_total', { state: 'ready' }) > 0);
+	});
+
+	scenario('ten thousand tool names stay few', { env: runtime, args }, async ({ br, scratch }) => {
+		const calls = [];
+		for (let i = 0; i < 10000; i++) calls.push(br.call(`tool-${i}`));
+		for (const c of calls) await c.get(30000);
+		br.eof();
+		await br.exited();
+		const m = parseMetrics(fs.readFileSync(file(scratch), 'utf8'));
+		const tools = new Set(m.samples.filter((s) => s.name === 'mcp_holdfast_requests_total').map((s) => s.labels.tool));
+		assert.ok(tools.size < 80, `${tools.size} tools`);
+		assert.equal(m.samples.filter((s) => s.name === 'mcp_holdfast_requests_total').reduce((n, s) => n + s.value, 0), 10001);
+	});
+
+	scenario('a directory that vanishes is a line in the log', { env: runtime, args: ({ scratch }) => ['--metrics-file', path.join(scratch, 'gone', 'm.prom')] }, async ({ br }) => {
+		await br.logged(/can not write the metrics file/);
+		assertText(await br.call('echo', { text: 'x' }), 'x');
+	});
+});
+
+describe('--notify', () => {
+	const told = (br) => br.notifications.filter((m) => m.method === 'notifications/message' && m.params.logger === 'mcp-holdfast');
+	const outage = async ({ srv, br }) => { const waiting = await goAway(srv, br); await srv.restart(); await waiting; };
+	scenario('tells the client of loss and return', { args: ['--notify'] }, async (x) => {
+		await outage(x);
+		const [lost, back] = await until(() => told(x.br).length >= 2 && told(x.br), 4000, 'two messages');
+		assert.equal(lost.params.level, 'warning');
+		assert.match(lost.params.data, /was lost/);
+		assert.equal(back.params.level, 'notice');
+		assert.match(back.params.data, /is back after/);
+	});
+	scenario('keeps to the level that the client has set', { args: ['--notify'] }, async (x) => {
+		await x.br.request('logging/setLevel', { level: 'warning' });
+		await outage(x);
+		assert.deepEqual(told(x.br).map((m) => m.params.level), ['warning']);
+	});
+	scenario('says nothing where logging was not negotiated', { args: ['--notify'], connect: false }, async (x) => {
+		delete x.srv.capabilities.logging;
+		await x.br.connect({ version: '2025-06-18' });
+		await outage(x);
+		assert.deepEqual(told(x.br), []);
+	});
+	scenario('is off by default', {}, async (x) => {
+		await outage(x);
+		assert.deepEqual(told(x.br), []);
+	});
+});
+
+describe('trace context', () => {
+	const parent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+	scenario('of a request goes out as headers, and its body stays as it is', {}, async ({ srv, br }) => {
+		await br.call('echo', { text: 'x' }, { meta: { traceparent: parent, tracestate: 'a=b' } });
+		const [ex] = srv.seen('tools/call');
+		assert.equal(ex.headers.traceparent, parent);
+		assert.equal(ex.headers.tracestate, 'a=b');
+		assert.deepEqual(ex.message.params._meta, { traceparent: parent, tracestate: 'a=b' });
+	});
+	scenario('is added to no body and no head that had none', {}, async ({ srv, br }) => {
+		await br.call('echo', { text: 'x' });
+		const [ex] = srv.seen('tools/call');
+		assert.equal(ex.headers.traceparent, undefined);
+		assert.equal(ex.message.params._meta, undefined);
+	});
+	scenario('that is malformed reaches no header', {}, async ({ srv, br }) => {
+		await br.call('echo', { text: 'x' }, { meta: { traceparent: `${parent}\r\nX-Evil: 1` } });
+		assert.equal(srv.seen('tools/call')[0].headers.traceparent, undefined);
+	});
+});

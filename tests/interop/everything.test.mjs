@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
-import { ResourceUpdatedNotificationSchema } from '@modelcontextprotocol/sdk/types.js';
+import { ResourceUpdatedNotificationSchema, ToolListChangedNotificationSchema } from '@modelcontextprotocol/sdk/types.js';
 import { Relay } from '../lib/relay.mjs';
 import { BINARY, median, pause, SLOW } from '../lib/wait.mjs';
 import { cleanEnvironment, scratchDirectory } from '../lib/bridge.mjs';
@@ -75,6 +75,8 @@ async function hold(transportName, route) {
 	const failures = [], answered = [];
 	let updates = 0;
 	client.setNotificationHandler(ResourceUpdatedNotificationSchema, () => { updates++; });
+	// As clients do: a list that changed is listed again.
+	client.setNotificationHandler(ToolListChangedNotificationSchema, () => { client.listTools().catch(() => {}); });
 	const complaints = [];
 	client.onerror = (e) => complaints.push(e.message);
 	try {

@@ -645,8 +645,6 @@ void exchange_answer(struct session *s, struct request *r, const struct rpc_msg 
 	exchange_release(s, r);
 	if (r->purpose == RQ_HANDSHAKE && s->hook)
 		tell_hook(s, r, m);
-	if (r->purpose == RQ_HANDSHAKE && s->hook)
-		tell_hook(s, r, m);
 	if (r->purpose == RQ_HANDSHAKE)
 		handshake_done(s, r, m);
 	else if (r->purpose != RQ_CLIENT)

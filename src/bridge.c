@@ -178,7 +178,7 @@ static void send_line(struct bridge *b, struct action *a)
 
 static void write_log(struct action *a)
 {
-	struct log_fields f = { .attempt = a->attempt, .latency_ms = a->latency_ms, .ref = a->ref[0] ? a->ref : NULL };
+	struct log_fields f = { .attempt = a->attempt, .latency_ms = a->latency_ms, .circuit = a->circuit, .ref = a->ref[0] ? a->ref : NULL };
 
 	log_line_with((enum log_level)a->level, &f, "%.*s", (int)a->text.n, a->text.p);
 }
@@ -227,6 +227,19 @@ static void perform(struct bridge *b)
 
 /* ---- facts ---------------------------------------------------------------------------------------- */
 
+/* Their values are sent back and must not be shown. One "name=value" a line. */
+static void hide_cookies(struct bridge *b, struct span lines)
+{
+	while (lines.n) {
+		const char *nl = memchr(lines.p, '\n', lines.n), *eq = memchr(lines.p, '=', lines.n);
+		size_t n = nl ? (size_t)(nl - lines.p) : lines.n;
+		if (eq && eq < lines.p + n)
+			redact_add(b->redactor, span_make(eq + 1, (size_t)(lines.p + n - eq - 1)));
+		lines.p += nl ? n + 1 : n;
+		lines.n -= nl ? n + 1 : n;
+	}
+}
+
 static void take_http(struct bridge *b)
 {
 	struct http_event ev;
@@ -240,6 +253,8 @@ static void take_http(struct bridge *b)
 			continue;
 		switch (ev.kind) {
 		case HTTP_EV_HEAD:
+			if (ev.head->set_cookie.n)
+				hide_cookies(b, ev.head->set_cookie);
 			mode = session_on_head(b->session, ev.token, ev.head, b->now);
 			if (mode == BODY_COLLECT)
 				http_collect(b->http, ev.token, b->o->core.max_message);
@@ -317,6 +332,17 @@ static void notice_sleep(struct bridge *b)
 	b->clock_gap = gap;
 }
 
+/* What was started goes out now, not after a wait that would end at once. */
+static void run_http(struct bridge *b)
+{
+	int64_t t = http_deadline(b->http);
+
+	if (!t || b->now < t)
+		return;
+	http_on_time(b->http, b->now);
+	take_http(b);
+}
+
 static void bridge_drain(struct bridge *b)
 {
 	int64_t t;
@@ -330,6 +356,7 @@ static void bridge_drain(struct bridge *b)
 		perform(b);
 		take_http(b);
 	}
+	run_http(b);
 	stdio_flush(b->io);
 	if (b->report)
 		report_on_time(b->report, b->now);
@@ -374,9 +401,6 @@ static void bridge_loop(struct bridge *b)
 		for (int i = 0; i < n; i++)
 			if (!stdio_on_event(b->io, &ev[i]))
 				http_on_event(b->http, &ev[i]);
-		int64_t t = http_deadline(b->http);
-		if (t && b->now >= t)
-			http_on_time(b->http, b->now);
 	}
 }
 

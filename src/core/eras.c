@@ -471,9 +471,11 @@ bool eras_answer(struct session *s, struct request *r, const struct rpc_msg *m, 
 	case RQ_DISCOVER:
 		discovered(s, r, m);
 		return true;
-	case RQ_LISTEN: /* it ended in good order; open it again if it is still wanted */
-		request_drop(s, r);
-		s->eras->listen_dirty = true;
+	case RQ_LISTEN: /* it ended in good order, or is refused; the former is opened again, at the pace of a failure if it was short */
+		if (m->kind == RPC_RESULT && s->eras->listen == r)
+			eras_failed(s, r, &(struct failure){ .what = "the subscription ended", .retry_after_ms = -1 });
+		else
+			request_drop(s, r);
 		return true;
 	case RQ_MIRROR:
 		mirrors_came(s, r, m);

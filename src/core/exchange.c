@@ -330,7 +330,7 @@ static int post_to(struct session *s, struct request *r, struct span url, unsign
 	r->not_before = 0;
 	r->resumable = false;
 	buf_reset(&r->last_id);
-	if (r->purpose == RQ_CLIENT && !r->counted) {
+	if (r->purpose == RQ_CLIENT && !r->counted && !span_is(r->method, "ping")) {
 		r->counted = true;
 		s->in_flight++;
 	}
@@ -388,6 +388,8 @@ static int64_t request_backoff(struct session *s, struct request *r, int64_t ret
 
 	backoff_init(&b, s->c);
 	b.attempt = r->attempts ? r->attempts - 1 : 0;
+	if (b.attempt > s->streak)
+		b.attempt = s->streak; /* others are answered meanwhile: the line is well */
 	b.told = true; /* the steps go on where this request's attempts are */
 	if (retry_after_ms >= 0)
 		backoff_floor(&b, retry_after_ms, s->now);
@@ -465,6 +467,13 @@ void request_failed(struct session *s, struct request *r, const struct failure *
 		return;
 	}
 	r->maybe_ran |= f->may_have_run;
+	if (f->stale && !r->went_stale && (r->repeatable || !f->may_have_run)) {
+		r->went_stale = true; /* an old connection: says nothing about the server */
+		request_park(s, r, 0);
+		if (r->purpose == RQ_HANDSHAKE && s->state == SESSION_PROBE)
+			request_post(s, r);
+		return;
+	}
 	s->streak++;
 	line = f->line || s->streak >= 3 || r->purpose == RQ_HANDSHAKE;
 	if (r->is_listen && s->now - r->sent_at > s->c->max_retry_ms)
@@ -625,6 +634,7 @@ void exchange_answer(struct session *s, struct request *r, const struct rpc_msg 
 		session_succeeded(s);
 		if (r->state == REQ_PARKED) /* a late answer to its last attempt */
 			parked_out(s, r, REQ_SENT);
+		s->quota_used_ms += s->now - r->sent_at;
 		uint64_t seq = r->seq;
 		if (!eras_answer(s, r, m, owned)) {
 			learn_from_answer(s, r, m);
@@ -1252,6 +1262,10 @@ void session_on_done(struct session *s, uint64_t token, const struct http_result
 	if (res->outcome != HTTP_OK) {
 		session_note(s, NOTE_DEBUG, "transfer ended: %s", res->detail);
 		snprintf(s->detail, sizeof(s->detail), "%.95s", res->detail);
+		if (res->outcome == HTTP_RESET && res->reused && !res->got_bytes) {
+			session_act(s, ACT_DROP_IDLE); /* its neighbours in the pool are no better */
+			f.stale = true;
+		}
 	} else if (x->status >= 300) {
 		snprintf(s->detail, sizeof(s->detail), "HTTP %d", x->status);
 	}
@@ -1351,7 +1365,7 @@ static struct request *first_after(struct session *s, uint64_t seq)
 
 static bool may_send(struct session *s, const struct request *r)
 {
-	if (r->purpose == RQ_CLIENT && s->in_flight >= s->window)
+	if (r->purpose == RQ_CLIENT && s->in_flight >= s->window && !span_is(r->method, "ping"))
 		return false;
 	return r->barrier <= s->out_done;
 }
@@ -1389,8 +1403,6 @@ void session_pump(struct session *s)
 		if (!may_send(s, r)) {
 			if (r->barrier > s->out_done)
 				break; /* order: what comes later waits too */
-			if (s->in_flight >= s->window)
-				break;
 			continue;
 		}
 		if (out_of_quota(s, r)) {
@@ -1590,7 +1602,10 @@ static int64_t request_time(struct session *s, struct request *r)
 			struct failure f = { .what = "The server did not answer in time", .may_have_run = true, .retry_after_ms = -1, .kind = ERR_TIMEOUT };
 			if (r->purpose == RQ_CLIENT && s->state == SESSION_READY && !dialect_cancel_by_close(s->era))
 				outbox_cancelled(s, r->uid, "timed out");
+			bool mute = s->era == ERA_SSE && s->stream.byte_at < r->sent_at;
 			request_failed(s, r, &f);
+			if (mute && s->state == SESSION_READY)
+				session_line_down(s, "the stream went silent", -1, 0);
 			return -1;
 		}
 	}

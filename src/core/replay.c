@@ -301,6 +301,8 @@ void replay_begin(struct session *s)
 	bool other = s->revived_misfits >= MISFITS_BEFORE_PROBE &&
 		(s->c->transport == TRANSPORT_AUTO || s->c->transport == TRANSPORT_SSE_FIRST);
 
+	if (s->state != SESSION_REVIVE)
+		s->stale_steps = 0;
 	session_enter(s, SESSION_REVIVE, "restoring the session");
 	s->step_rq = NULL;
 	session_drop_steps(s);
@@ -465,6 +467,10 @@ void replay_on_failure(struct session *s, struct request *r, const struct failur
 		}
 		break;
 	case RQ_PROBE:
+		if (step && kept.stale && s->state == SESSION_REVIVE && s->stale_steps++ < 2) {
+			replay_begin(s);
+			break;
+		}
 		if (step && s->state == SESSION_REVIVE && kept.kind == ERR_BAD_UPSTREAM && !kept.may_have_run) {
 			replay_done(s); /* an odd refusal of ping: the line is there */
 			break;
@@ -473,6 +479,10 @@ void replay_on_failure(struct session *s, struct request *r, const struct failur
 	case RQ_INIT:
 		if (!step || s->state != SESSION_REVIVE)
 			break;
+		if (kept.stale && s->stale_steps++ < 2) {
+			step_init(s);
+			break;
+		}
 		if (kept.kind == ERR_AUTH_REQUIRED) {
 			session_auth_refused(s, what);
 			break;

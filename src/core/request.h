@@ -68,7 +68,7 @@ struct request {
 	unsigned attempts, revives;
 	uint64_t barrier;                 /* notifications up to this number go first */
 	unsigned char why;                /* enum retry_why, when it waits to be sent again */
-	bool maybe_ran, repeatable, cancelled, resumable, counted;
+	bool maybe_ran, went_stale, repeatable, cancelled, resumable, counted;
 	bool is_tool_call, is_listen;
 	int64_t patient_until;            /* no time limit before this */
 	uint64_t twin;                    /* token of the other attempt (RQ_HEDGE and what it stands beside) */

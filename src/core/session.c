@@ -16,7 +16,7 @@
 #define SIGNAL_MS 600
 #define DELETE_MS 1000
 #define DELETE_SIGNAL_MS 300
-#define PARKED_BYTES ((size_t)64 << 20) /* past it stdin is not read while requests wait */
+#define PARKED_BYTES ((size_t)8 << 20)  /* past it stdin is not read while requests wait */
 #define WAKE_QUIET_MS 1000
 
 const char *session_state_name(enum session_state st)
@@ -242,6 +242,20 @@ static void hold_parked(struct session *s, bool on)
 	}
 }
 
+/* A ping asks whether we live: while the line is down the answer is ours. */
+static void answer_pings(struct session *s)
+{
+	struct request *r = s->parked ? s->ledger.head : NULL, *next;
+
+	for (; r; r = next) {
+		next = r->next;
+		if (r->state == REQ_PARKED && r->purpose == RQ_CLIENT && span_is(r->method, "ping")) {
+			request_deliver_result(s, r, SPAN_LIT("{}"));
+			request_drop(s, r);
+		}
+	}
+}
+
 void session_enter(struct session *s, enum session_state to, const char *why)
 {
 	enum session_state from = s->state;
@@ -254,6 +268,8 @@ void session_enter(struct session *s, enum session_state to, const char *why)
 	session_note(s, NOTE_DEBUG, "%s > %s: %s", session_state_name(from), session_state_name(to), why);
 	if (to != SESSION_DRAIN && to != SESSION_END)
 		hold_parked(s, to != SESSION_READY);
+	if (to == SESSION_WAIT || to == SESSION_REVIVE || to == SESSION_DOWN)
+		answer_pings(s);
 	session_act(s, ACT_CHANGED);
 }
 
@@ -283,7 +299,14 @@ struct span session_headers(const struct session *s, unsigned *generation)
 static void breaker_changed(struct session *s)
 {
 	s->n.breaker_changes++;
-	session_note(s, NOTE_INFO, "circuit breaker is %s", breaker_state_name(s->breaker.state));
+	if (s->note_level >= NOTE_INFO) {
+		struct action *a = session_act(s, ACT_LOG);
+		if (a) {
+			a->level = NOTE_INFO;
+			a->circuit = breaker_state_name(s->breaker.state);
+			buf_printf(&a->owned, "circuit breaker is %s", a->circuit);
+		}
+	}
 	session_act(s, ACT_CHANGED);
 }
 
@@ -447,7 +470,9 @@ void session_line_down(struct session *s, const char *why, int64_t floor_ms, int
 		tell_client(s, kept, 0);
 	}
 	session_enter(s, SESSION_WAIT, kept);
+	session_act(s, ACT_DROP_IDLE); /* what was pooled most likely died with it */
 	session_forget(s);
+	answer_pings(s);
 	if (s->state != SESSION_WAIT)
 		return;
 	if (s->c->max_retries >= 0 && s->backoff.attempt >= (unsigned)s->c->max_retries) {
@@ -468,6 +493,7 @@ void session_line_down(struct session *s, const char *why, int64_t floor_ms, int
 		if (a) {
 			a->level = first ? NOTE_INFO : NOTE_DEBUG;
 			a->attempt = (int)s->backoff.attempt;
+			a->circuit = breaker_state_name(s->breaker.state);
 			buf_printf(&a->owned, "connection lost (%s%s%s); trying again in %.1f s", kept, s->detail[0] ? ": " : "", s->detail,
 				(double)(s->wait_until - s->now) / 1000);
 		}

@@ -69,6 +69,7 @@ struct action {
 	int status;
 	int level;            /* enum log_level */
 	int attempt;
+	const char *circuit;  /* breaker state, or NULL */
 	int64_t latency_ms;
 	char ref[9];
 };

@@ -154,6 +154,7 @@ struct session {
 	struct subscription *subs;
 	size_t nsubs;
 	struct request *handshake;   /* the client's initialize, while unanswered */
+	unsigned stale_steps;        /* of this revival, that met a dead pooled connection */
 	unsigned step;               /* REVIVE: enum replay_step */
 	struct subscription *step_sub;
 	struct request *step_rq;
@@ -238,7 +239,7 @@ void request_park(struct session *s, struct request *r, int64_t not_before);
 /* Ours: an error to the client (or to the purpose), and gone. */
 void request_refuse(struct session *s, struct request *r, enum error_kind k, const char *what, int64_t retry_after_ms);
 /* An attempt ended without an answer; processed: it may have run. Decides and may free r. */
-struct failure { const char *what; bool may_have_run; bool line; int64_t retry_after_ms; enum error_kind kind; };
+struct failure { const char *what; bool may_have_run; bool line; int64_t retry_after_ms; enum error_kind kind; bool stale; /* a pooled connection had died */ };
 void request_failed(struct session *s, struct request *r, const struct failure *f);
 /* Cancels what is under way and forgets it, without an answer. */
 void request_drop(struct session *s, struct request *r);

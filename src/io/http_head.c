@@ -16,6 +16,7 @@ static const struct { const char *name; size_t n; } fields[HEAD_FIELDS] = {
 	[HEAD_DATE] = { "date", 4 },
 	[HEAD_WWW_AUTHENTICATE] = { "www-authenticate", 16 },
 	[HEAD_CONTENT_ENCODING] = { "content-encoding", 16 },
+	[HEAD_SET_COOKIE] = { "set-cookie", 10 },
 };
 
 void head_init(struct head *h, size_t max_bytes)
@@ -23,18 +24,21 @@ void head_init(struct head *h, size_t max_bytes)
 	*h = (struct head){ .max = max_bytes, .last = -1 };
 	buf_init(&h->text, max_bytes);
 	buf_init(&h->auth, max_bytes);
+	buf_init(&h->cookies, max_bytes);
 }
 
 void head_fini(struct head *h)
 {
 	buf_fini(&h->text);
 	buf_fini(&h->auth);
+	buf_fini(&h->cookies);
 }
 
 static void head_forget(struct head *h)
 {
 	buf_reset(&h->text);
 	buf_reset(&h->auth);
+	buf_reset(&h->cookies);
 	memset(h->at, 0, sizeof h->at);
 	h->out = (struct http_head){ 0 };
 	h->last = -1;
@@ -45,7 +49,7 @@ void head_reset(struct head *h, size_t max_bytes)
 	head_forget(h);
 	h->bytes = 0;
 	h->max = max_bytes;
-	h->text.max = h->auth.max = max_bytes;
+	h->text.max = h->auth.max = h->cookies.max = max_bytes;
 	h->complete = false;
 }
 
@@ -104,9 +108,15 @@ static int head_find(struct span name)
 	return -1;
 }
 
+/* Fields that may come several times are collected in buffers of their own. */
+static struct buf *head_buf(struct head *h, int f)
+{
+	return f == HEAD_WWW_AUTHENTICATE ? &h->auth : f == HEAD_SET_COOKIE ? &h->cookies : &h->text;
+}
+
 static int head_put(struct head *h, int f, struct span value, const char *glue)
 {
-	struct buf *b = f == HEAD_WWW_AUTHENTICATE ? &h->auth : &h->text;
+	struct buf *b = head_buf(h, f);
 	size_t before = b->len;
 
 	if (h->at[f].n && buf_puts(b, glue) < 0)
@@ -127,6 +137,10 @@ static int head_on_field(struct head *h, struct span line)
 	if (h->last < 0)
 		return 0;
 	value = trim(span_make(colon + 1, line.n - (size_t)(colon - line.p) - 1));
+	if (h->last == HEAD_SET_COOKIE) {
+		const char *end = memchr(value.p, ';', value.n);
+		return head_put(h, h->last, trim(span_make(value.p, end ? (size_t)(end - value.p) : value.n)), "\n");
+	}
 	if (h->last != HEAD_WWW_AUTHENTICATE) {
 		h->at[h->last].off = h->text.len;
 		h->at[h->last].n = 0;
@@ -134,9 +148,9 @@ static int head_on_field(struct head *h, struct span line)
 	return head_put(h, h->last, value, ", ");
 }
 
-static struct span head_get(const struct head *h, enum head_field f)
+static struct span head_get(struct head *h, enum head_field f)
 {
-	const struct buf *b = f == HEAD_WWW_AUTHENTICATE ? &h->auth : &h->text;
+	const struct buf *b = head_buf(h, f);
 
 	if (!h->at[f].set)
 		return SPAN_NONE;
@@ -154,6 +168,7 @@ static void head_finish(struct head *h)
 	h->out.allow = head_get(h, HEAD_ALLOW);
 	h->out.dpop_nonce = head_get(h, HEAD_DPOP_NONCE);
 	h->out.date = head_get(h, HEAD_DATE);
+	h->out.set_cookie = head_get(h, HEAD_SET_COOKIE);
 	h->out.www_authenticate = head_get(h, HEAD_WWW_AUTHENTICATE);
 }
 

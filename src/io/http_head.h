@@ -11,7 +11,7 @@
 
 enum head_field {
 	HEAD_CONTENT_TYPE, HEAD_SESSION_ID, HEAD_RETRY_AFTER, HEAD_LOCATION, HEAD_ALLOW,
-	HEAD_DPOP_NONCE, HEAD_DATE, HEAD_WWW_AUTHENTICATE, HEAD_CONTENT_ENCODING,
+	HEAD_DPOP_NONCE, HEAD_DATE, HEAD_WWW_AUTHENTICATE, HEAD_CONTENT_ENCODING, HEAD_SET_COOKIE,
 	HEAD_FIELDS,
 };
 
@@ -28,6 +28,7 @@ struct head {
 	int last;               /* field of the line before, for folded lines; -1 none */
 	struct buf text;        /* values, one behind the other */
 	struct buf auth;        /* WWW-Authenticate, joined */
+	struct buf cookies;     /* "name=value" of each Set-Cookie, one a line */
 	struct { size_t off, n; bool set; } at[HEAD_FIELDS];
 	struct http_head out;   /* valid once complete */
 };

@@ -40,6 +40,7 @@ struct http_head {
 	int status;
 	int version;                   /* 10, 11, 20 */
 	struct span content_type, session_id, retry_after, location, allow, dpop_nonce, date;
+	struct span set_cookie;        /* "name=value" of each, one a line */
 	struct span www_authenticate;  /* several are joined by ", " */
 };
 

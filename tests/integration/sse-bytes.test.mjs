@@ -158,7 +158,7 @@ describe('streams that are resumed', { concurrency: 4 }, () => {
 		});
 		srv.when((e) => /^dup-/.test(e.headers['last-event-id'] ?? ''), (e) => { const out = e.stream(); for (const x of events) out.event(x); out.end(); });
 		assertText(await br.call('steps', {}, { meta: { progressToken: 1 } }), 'once');
-		await br.call('echo');
+		await br.request('ping');
 		assert.deepEqual(br.notifications.map((m) => m.params.progress), [1, 2]);
 	});
 

@@ -3,9 +3,9 @@
  * redirect, no judgement of a status. libcurl's callbacks only record; facts
  * are taken with http_next().
  *
- * What it promises: a request body is sent at most once (a read callback whose
- * seek callback answers CURL_SEEKFUNC_FAIL, so that libcurl can not repeat a
- * POST when a reused connection dies); the resolver never blocks the loop
+ * What it promises: a request body is sent at most once (libcurl asks before
+ * every attempt, and is refused a second one of a POST when a reused connection
+ * has died; a large body's read callback can not be rewound either); the resolver never blocks the loop
  * (CURLOPT_QUICK_EXIT); TCP keepalive and TCP_USER_TIMEOUT find a dead peer
  * within 45 s; easy handles are reused; freed memory of libcurl is wiped. */
 #ifndef IO_HTTP_H

@@ -4,7 +4,11 @@
  *
  * The promise kept here is that a request body goes out at most once: see
  * on_seek(), on_request() and on_open(), the three places where libcurl's own
- * second attempt can be seen coming. */
+ * second attempt can be seen coming.
+ *
+ * A small body is given to libcurl whole, which then sends it in one piece with
+ * the head: half the calls of the kernel and one wake-up less for the server. A
+ * larger one is read by a callback. */
 #include "io/http_transfer.h"
 
 #include <stdlib.h>
@@ -15,6 +19,7 @@
 
 #define UPLOAD_SMALL (16L * 1024) /* the least libcurl takes */
 #define UPLOAD_LARGE (64L * 1024)
+#define WHOLE_MAX ((size_t)16 * 1024) /* a body up to this goes out with the head */
 
 /* ---- facts ---------------------------------------------------------------------- */
 
@@ -137,6 +142,25 @@ static int on_seek(void *arg, curl_off_t offset, int origin)
 	return CURL_SEEKFUNC_FAIL;
 }
 
+/* A body given whole counts as fetched, but perhaps not a byte of the request
+ * found its way out: libcurl's counters run on over its attempts. */
+static bool nothing_left(CURL *easy)
+{
+	curl_off_t body = -1;
+	long head = -1;
+
+	curl_easy_getinfo(easy, CURLINFO_REQUEST_SIZE, &head);
+	curl_easy_getinfo(easy, CURLINFO_SIZE_UPLOAD_T, &body);
+	return head == 0 && body == 0;
+}
+
+static bool would_repeat(struct transfer *t)
+{
+	if (t->whole && t->attempt.given && nothing_left(t->easy))
+		t->attempt.given = 0;
+	return http_attempt_repeats(&t->attempt);
+}
+
 /* Called before every attempt; a second one means that a reused connection died
  * without a byte of response. Rewinding alone does not stop it: libcurl asks for
  * that only when it has seen body bytes leave, so an empty body would be repeated
@@ -150,11 +174,13 @@ static int on_request(void *arg, char *peer, char *local, int peer_port, int loc
 	(void)local;
 	(void)peer_port;
 	(void)local_port;
-	if (http_attempt_repeats(&t->attempt)) {
+	if (would_repeat(t)) {
 		t->attempt.refusal = REFUSED_REPEAT;
 		return CURL_PREREQFUNC_ABORT;
 	}
 	t->attempt.requested = true;
+	if (t->whole)
+		t->attempt.given = t->attempt.body;
 	return CURL_PREREQFUNC_OK;
 }
 
@@ -163,7 +189,7 @@ static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockad
 	struct transfer *t = arg;
 
 	(void)purpose;
-	if (http_attempt_repeats(&t->attempt)) {
+	if (would_repeat(t)) {
 		/* No need to connect only to refuse then; and "connection refused"
 		 * would hide that the request is already out. */
 		t->attempt.refusal = REFUSED_REPEAT;
@@ -252,7 +278,7 @@ void transfer_reset(struct transfer *t)
 	head_reset(&t->head, t->hub->c.max_header_bytes);
 	t->token = 0;
 	t->body = SPAN_NONE;
-	t->clean = t->paused = t->collect = t->stalled = t->head_ready = t->done = false;
+	t->clean = t->whole = t->paused = t->collect = t->stalled = t->head_ready = t->done = false;
 	t->attempt = (struct http_attempt){ 0 };
 }
 
@@ -267,7 +293,9 @@ static CURLcode set_method(struct transfer *t, const struct http_request *rq)
 		SET(CURLOPT_HTTPGET, 1L);
 		return rc;
 	}
+	t->whole = rq->body.n > 0 && rq->body.n <= WHOLE_MAX;
 	SET(CURLOPT_POST, 1L);
+	SET(CURLOPT_POSTFIELDS, t->whole ? rq->body.p : NULL);
 	SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)rq->body.n);
 	if (upload != t->upload_buffer)
 		SET(CURLOPT_UPLOAD_BUFFERSIZE, upload);

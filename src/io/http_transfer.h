@@ -40,6 +40,7 @@ struct transfer {
 	unsigned flags;
 	bool tls_ready;          /* the easy handle knows the trust anchors */
 	bool in_multi;
+	bool whole;              /* libcurl has the body in one piece */
 	bool clean;              /* ended as it should: the handle can serve again */
 	bool paused, collect;
 	bool stalled;            /* libcurl keeps a piece that we refused */

@@ -247,8 +247,10 @@ bool http_on_event(struct http *h, const struct loop_event *ev)
 	curl_socket_t fd;
 	int what, running;
 
-	if (!http_sockets_event(ev, &fd, &what))
+	if (!http_sockets_event(&h->hub.sockets, ev, &fd, &what))
 		return false;
+	if (!what)
+		return true;
 	curl_multi_socket_action(h->hub.multi, fd, what, &running);
 	take_finished(h);
 	return true;

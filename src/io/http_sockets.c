@@ -1,7 +1,11 @@
 /* libcurl names the sockets it wants watched and the time it wants to be woken;
  * this passes both on to the loop and tells libcurl's events from other ones.
  * It also knows which sockets are open but not in use: libcurl keeps finished
- * connections for the next request and has no call to give them up. */
+ * connections for the next request and has no call to give them up.
+ *
+ * A socket that libcurl no longer wants watched is usually wanted again by the
+ * next request, and for the same thing. So it stays on the loop until it says
+ * something in between, which costs two calls of the kernel less for a request. */
 #include "io/http_sockets.h"
 
 #include <fcntl.h>
@@ -19,6 +23,7 @@
 #define FD_IN 8u         /* what it is watched for */
 #define FD_OUT 16u
 #define FD_MISSED 32u    /* the loop had no memory for it */
+#define FD_LEFT 64u      /* on the loop though libcurl does not want it, for reading only */
 
 #define FIRST_FDS ((size_t)256)
 #define MISSED_RETRY_MS 100
@@ -54,7 +59,7 @@ static int on_timer(CURLM *multi, long timeout_ms, void *arg)
 	if (timeout_ms < 0)
 		s->deadline = 0;
 	else if (timeout_ms == 0)
-		s->deadline = loop_now();
+		s->deadline = 1; /* long past, whatever time it is */
 	else /* rounded up: a wakeup before libcurl's own deadline would only spin */
 		s->deadline = (loop_now_us() + 999) / 1000 + timeout_ms;
 	return 0;
@@ -67,6 +72,24 @@ static int watch(struct http_sockets *s, int fd, unsigned state)
 	return loop_set(s->loop, fd, events, TAG_SPACE | (uint32_t)fd);
 }
 
+static bool is_left(const struct http_sockets *s, int fd)
+{
+	return (size_t)fd < s->n && (s->state[fd] & FD_LEFT);
+}
+
+/* libcurl wants it watched no longer. */
+static void leave(struct http_sockets *s, int fd)
+{
+	const unsigned reading = FD_OPEN | FD_WATCHED | FD_IN;
+
+	if ((size_t)fd < s->n && (s->state[fd] & (reading | FD_OUT | FD_MISSED)) == reading) {
+		fd_mark(s, fd, FD_LEFT, FD_WATCHED);
+		return;
+	}
+	fd_mark(s, fd, 0, FD_WATCHED | FD_MISSED);
+	loop_del(s->loop, fd);
+}
+
 /* A failure reported to libcurl would end the multi handle for good, with every
  * transfer in it; so the socket is remembered and tried again. */
 static int on_watch(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
@@ -77,17 +100,20 @@ static int on_watch(CURL *easy, curl_socket_t fd, int what, void *arg, void *soc
 	(void)easy;
 	(void)socket_arg;
 	if (what == CURL_POLL_REMOVE) {
-		fd_mark(s, fd, 0, FD_WATCHED | FD_MISSED);
-		loop_del(s->loop, fd);
+		leave(s, fd);
 		return 0;
 	}
 	state |= what & CURL_POLL_IN ? FD_IN : 0;
 	state |= what & CURL_POLL_OUT ? FD_OUT : 0;
+	if (state == (FD_WATCHED | FD_IN) && is_left(s, fd)) {
+		fd_mark(s, fd, state, FD_LEFT);
+		return 0;
+	}
 	if (watch(s, fd, state) < 0) {
 		state |= FD_MISSED;
 		s->retry_at = loop_now() + MISSED_RETRY_MS;
 	}
-	fd_mark(s, fd, state, FD_IN | FD_OUT | FD_MISSED);
+	fd_mark(s, fd, state, FD_IN | FD_OUT | FD_MISSED | FD_LEFT);
 	return 0;
 }
 
@@ -144,18 +170,23 @@ int http_sockets_on_close(void *arg, curl_socket_t fd)
 {
 	struct http_sockets *s = arg;
 
-	if ((size_t)fd < s->n && (s->state[fd] & FD_WATCHED))
+	if ((size_t)fd < s->n && (s->state[fd] & (FD_WATCHED | FD_LEFT)))
 		loop_del(s->loop, fd);
 	fd_mark(s, fd, 0, 0xff);
 	return close(fd);
 }
 
-bool http_sockets_event(const struct loop_event *ev, curl_socket_t *fd, int *what)
+bool http_sockets_event(struct http_sockets *s, const struct loop_event *ev, curl_socket_t *fd, int *what)
 {
 	if ((ev->tag & TAG_MASK) != TAG_SPACE)
 		return false;
 	*fd = (curl_socket_t)(ev->tag & ~TAG_MASK);
 	*what = 0;
+	if (is_left(s, *fd)) {
+		fd_mark(s, *fd, 0, FD_LEFT);
+		loop_del(s->loop, *fd);
+		return true;
+	}
 	if (ev->events & LOOP_READ)
 		*what |= CURL_CSELECT_IN;
 	if (ev->events & LOOP_WRITE)

@@ -27,8 +27,9 @@ curl_socket_t http_sockets_open(struct http_sockets *s, const struct curl_sockad
 /* For CURLOPT_CLOSESOCKETFUNCTION; arg is the struct http_sockets. */
 int http_sockets_on_close(void *arg, curl_socket_t fd);
 
-/* False when the event is not about a socket of libcurl; otherwise what to tell it. */
-bool http_sockets_event(const struct loop_event *ev, curl_socket_t *fd, int *what);
+/* False when the event is not about a socket of libcurl; otherwise what to tell
+ * it, and nothing in *what when libcurl does not care. */
+bool http_sockets_event(struct http_sockets *s, const struct loop_event *ev, curl_socket_t *fd, int *what);
 
 /* The earlier of libcurl's time and our own; 0: none. */
 int64_t http_sockets_deadline(const struct http_sockets *s);

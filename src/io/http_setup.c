@@ -124,6 +124,12 @@ static int on_socket(void *arg, curl_socket_t fd, curlsocktype purpose)
 	return CURL_SOCKOPT_OK;
 }
 
+/* The names that libcurl knows for http and https. */
+static bool proxy_in_environment(void)
+{
+	return env("http_proxy") || env("https_proxy") || env("HTTPS_PROXY") || env("all_proxy") || env("ALL_PROXY");
+}
+
 static CURLcode setup_connection(CURL *e, const struct http_config *c)
 {
 	CURLcode rc = CURLE_OK;
@@ -142,6 +148,8 @@ static CURLcode setup_connection(CURL *e, const struct http_config *c)
 		SET(CURLOPT_IPRESOLVE, (long)CURL_IPRESOLVE_V4);
 	if (c->proxy)
 		SET(CURLOPT_PROXY, c->proxy);
+	else if (!proxy_in_environment())
+		SET(CURLOPT_PROXY, ""); /* else libcurl would look for it with every request */
 	else if (!env("NO_PROXY") && !env("no_proxy"))
 		SET(CURLOPT_NOPROXY, "localhost,127.0.0.0/8,::1");
 	SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);

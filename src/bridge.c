@@ -12,6 +12,7 @@
 
 #include <sodium.h>
 
+#include "auth_bridge.h"
 #include "base/log.h"
 #include "core/session.h"
 #include "io/http.h"
@@ -35,6 +36,13 @@ struct bridge {
 	struct stdio *io;
 	struct session *session;
 	struct report *report; /* NULL: no memory for it */
+	struct auth_bridge *auth;
+	enum auth_state auth_state;
+	unsigned auth_gen;     /* of the token in the header lists */
+	unsigned *used;        /* by a transfer's index: the token generation it went out with */
+	size_t nused;
+	bool auth_told;        /* the session knows where a person signs in */
+	const struct http_head *head; /* the head being told */
 	struct http_headers *headers[METHODS][SETS];
 	unsigned headers_gen;
 	bool eof_told, ending, out_closed;
@@ -108,6 +116,8 @@ static struct http_headers *headers_for(struct bridge *b, enum http_method m, en
 		bad |= http_headers_add(list, SPAN_LIT("Accept: text/event-stream"));
 	}
 	bad |= add_user_headers(list, &b->o->headers);
+	if (auth_bridge_header(b->auth).n)
+		bad |= http_headers_add(list, auth_bridge_header(b->auth));
 	if (set == HEADERS_SESSION)
 		bad |= add_lines(list, lines);
 	if (bad) {
@@ -120,16 +130,36 @@ static struct http_headers *headers_for(struct bridge *b, enum http_method m, en
 
 /* ---- actions ------------------------------------------------------------------------------------ */
 
+/* The number of the token a transfer goes out with, for a 401 that comes late. */
+static void remember_token(struct bridge *b, uint64_t token)
+{
+	size_t i = (size_t)(token & 0xffffffff);
+
+	if (i >= b->nused) {
+		size_t n = 2 * i + 16;
+		unsigned *used = realloc(b->used, n * sizeof(*used));
+		if (!used)
+			return;
+		memset(used + b->nused, 0, (n - b->nused) * sizeof(*used));
+		b->used = used;
+		b->nused = n;
+	}
+	b->used[i] = b->auth_gen;
+}
+
 static void start_http(struct bridge *b, const struct action *a)
 {
-	struct span extra[96];
+	static const char *const methods[] = { [HTTP_GET] = "GET", [HTTP_POST] = "POST", [HTTP_DELETE] = "DELETE" };
+	struct span extra[97];
+	struct buf proof;
 	size_t n = 0;
 	struct span lines = a->lines;
 	struct err e = { "" };
 	char *url = NULL;
 	struct http_request rq = { .token = a->token, .method = a->method, .body = a->body, .timeout_ms = a->timeout_ms };
 
-	while (lines.n && n < sizeof(extra) / sizeof(*extra)) {
+	buf_init(&proof, 16384);
+	while (lines.n && n + 1 < sizeof(extra) / sizeof(*extra)) {
 		const char *nl = memchr(lines.p, '\n', lines.n);
 		size_t len = nl ? (size_t)(nl - lines.p) : lines.n;
 		if (len)
@@ -137,8 +167,7 @@ static void start_http(struct bridge *b, const struct action *a)
 		lines.p += nl ? len + 1 : len;
 		lines.n -= nl ? len + 1 : len;
 	}
-	rq.extra = extra;
-	rq.nextra = n;
+	remember_token(b, a->token);
 	rq.shared = headers_for(b, a->method, a->headers);
 	rq.url = b->o->url.text;
 	if (a->url.p) {
@@ -147,10 +176,15 @@ static void start_http(struct bridge *b, const struct action *a)
 	}
 	if (!rq.shared || !rq.url)
 		err_set(&e, "out of memory");
+	else if (auth_bridge_wants_dpop(b->auth) && auth_bridge_dpop(b->auth, methods[a->method], rq.url, &proof) > 0)
+		extra[n++] = buf_span(&proof);
+	rq.extra = extra;
+	rq.nextra = n;
 	if (a->body.n)
 		log_trace("to server: %.*s", (int)(a->body.n < TRACE_BYTES ? a->body.n : TRACE_BYTES), a->body.p);
 	if (e.text[0] || http_start(b->http, &rq, &e) != 0)
 		session_on_start_failed(b->session, a->token, e.text, b->now);
+	buf_fini(&proof);
 	free(url);
 }
 
@@ -183,6 +217,21 @@ static void write_log(struct action *a)
 	log_line_with((enum log_level)a->level, &f, "%.*s", (int)a->text.n, a->text.p);
 }
 
+/* 401 and the like: what the sign-in says of it. */
+static void challenged(struct bridge *b, const struct action *a)
+{
+	static const enum challenge says[] = {
+		[AUTH_PARK] = CHALLENGE_PARK, [AUTH_AGAIN] = CHALLENGE_AGAIN, [AUTH_REFUSE] = CHALLENGE_REFUSE, [AUTH_PASS] = CHALLENGE_PASS };
+	size_t i = (size_t)(a->token & 0xffffffff);
+	enum auth_verdict v = b->head ? auth_bridge_on_challenge(b->auth, a->op, i < b->nused ? b->used[i] : 0, b->head, b->now) : AUTH_PASS;
+
+	if (v == AUTH_PARK) {
+		b->auth_state = AUTH_RUNNING;
+		b->auth_told = false;
+	}
+	session_on_challenge(b->session, a->token, says[v], v == AUTH_REFUSE ? span_str(auth_bridge_text(b->auth)) : SPAN_NONE, b->now);
+}
+
 static void perform(struct bridge *b)
 {
 	struct action a;
@@ -205,7 +254,7 @@ static void perform(struct bridge *b)
 			redact_add(b->redactor, a.text);
 			break;
 		case ACT_AUTH:
-			session_on_challenge(b->session, a.token, CHALLENGE_PASS, SPAN_NONE, b->now);
+			challenged(b, &a);
 			break;
 		case ACT_DROP_IDLE:
 			http_drop_idle(b->http);
@@ -249,16 +298,20 @@ static void take_http(struct bridge *b)
 		char *p;
 		size_t n;
 
-		if (b->report && report_on_http(b->report, &ev, b->now))
+		if ((b->report && report_on_http(b->report, &ev, b->now)) || auth_bridge_on_http(b->auth, &ev, b->now))
 			continue;
 		switch (ev.kind) {
 		case HTTP_EV_HEAD:
 			if (ev.head->set_cookie.n)
 				hide_cookies(b, ev.head->set_cookie);
+			if (ev.head->dpop_nonce.n)
+				auth_bridge_on_nonce(b->auth, ev.head->dpop_nonce);
+			b->head = ev.head;
 			mode = session_on_head(b->session, ev.token, ev.head, b->now);
 			if (mode == BODY_COLLECT)
 				http_collect(b->http, ev.token, b->o->core.max_message);
 			perform(b);
+			b->head = NULL;
 			break;
 		case HTTP_EV_DATA:
 			p = (char *)ev.data.p;
@@ -343,6 +396,32 @@ static void run_http(struct bridge *b)
 	take_http(b);
 }
 
+/* Carries the sign-in on, and tells the session what came of it. */
+static void follow_auth(struct bridge *b)
+{
+	enum auth_state was = b->auth_state;
+	bool fresh;
+
+	auth_bridge_drain(b->auth, b->now);
+	b->auth_state = auth_bridge_state(b->auth);
+	fresh = auth_bridge_generation(b->auth) != b->auth_gen;
+	if (fresh) {
+		b->auth_gen = auth_bridge_generation(b->auth);
+		headers_drop(b);
+	}
+	if (b->auth_state == AUTH_READY && (fresh || was == AUTH_RUNNING))
+		session_on_auth(b->session, SIGNIN_OK, SPAN_NONE, b->now);
+	else if (b->auth_state == AUTH_FAILED && was != AUTH_FAILED)
+		session_on_auth(b->session, SIGNIN_REFUSED, span_str(auth_bridge_text(b->auth)), b->now);
+	else if (b->auth_state == AUTH_RUNNING && !b->auth_told && auth_bridge_url(b->auth)) {
+		b->auth_told = true;
+		session_on_auth(b->session, SIGNIN_PENDING, span_str(auth_bridge_text(b->auth)), b->now);
+		session_on_auth_url(b->session, span_str(auth_bridge_url(b->auth)), b->now);
+	} else
+		return;
+	perform(b);
+}
+
 static void bridge_drain(struct bridge *b)
 {
 	int64_t t;
@@ -350,6 +429,7 @@ static void bridge_drain(struct bridge *b)
 	take_signals(b);
 	take_stdin(b);
 	take_http(b);
+	follow_auth(b);
 	t = session_deadline(b->session);
 	if (t && b->now >= t) {
 		session_on_time(b->session, b->now, loop_wall_now());
@@ -375,6 +455,7 @@ static int64_t bridge_deadline(const struct bridge *b)
 {
 	int64_t t = sooner(session_deadline(b->session), http_deadline(b->http));
 
+	t = sooner(t, auth_bridge_deadline(b->auth));
 	if (b->report)
 		t = sooner(t, report_deadline(b->report, b->now));
 	return b->ending ? sooner(t, b->end_by) : t;
@@ -399,8 +480,8 @@ static void bridge_loop(struct bridge *b)
 		b->now = loop_now();
 		notice_sleep(b);
 		for (int i = 0; i < n; i++)
-			if (!stdio_on_event(b->io, &ev[i]))
-				http_on_event(b->http, &ev[i]);
+			if (!stdio_on_event(b->io, &ev[i]) && !http_on_event(b->http, &ev[i]))
+				auth_bridge_on_event(b->auth, &ev[i], b->now);
 	}
 }
 
@@ -422,6 +503,11 @@ static int bridge_open(struct bridge *b, struct err *e)
 	b->http = http_new(&b->o->http, b->loop, e);
 	if (!b->http)
 		return -1;
+	b->auth = auth_bridge_new(b->o, b->http, b->loop, b->redactor, e);
+	if (!b->auth)
+		return -1;
+	b->auth_gen = auth_bridge_generation(b->auth);
+	b->auth_state = auth_bridge_state(b->auth);
 	b->io = stdio_new(b->loop, STDIN_FILENO, STDOUT_FILENO, b->o->core.max_message, e);
 	if (!b->io)
 		return -1;
@@ -443,6 +529,8 @@ static void bridge_close(struct bridge *b)
 	session_free(b->session);
 	headers_drop(b);
 	stdio_free(b->io);
+	auth_bridge_free(b->auth);
+	free(b->used);
 	http_free(b->http);
 	loop_free(b->loop);
 }

@@ -13,6 +13,7 @@
 
 #include <sodium.h>
 
+#include "auth_bridge.h"
 #include "base/log.h"
 #include "bridge.h"
 #include "io/http.h"
@@ -53,6 +54,21 @@ static int usage(const struct err *e)
 	return 2;
 }
 
+/* What talks to a server. */
+static int run_online(struct options *o, struct redactor *r)
+{
+	switch (o->command) {
+	case COMMAND_LOGIN:
+		return auth_cli_login(o, r);
+	case COMMAND_LOGOUT:
+		return auth_cli_logout(o, r);
+	case COMMAND_LIST:
+		return auth_cli_list(o, r);
+	default:
+		return bridge_run(o, r);
+	}
+}
+
 static int run(struct options *o)
 {
 	unsigned char key[32];
@@ -75,7 +91,7 @@ static int run(struct options *o)
 	if (http_global_init(&e) != 0)
 		log_error("%s", e.text);
 	else
-		status = bridge_run(o, r);
+		status = run_online(o, r);
 	log_close();
 done:
 	redact_free(r);
@@ -89,6 +105,10 @@ static int run_command(struct options *o)
 		return status_run(o->json, o->watch);
 	case COMMAND_LOG:
 		return logview_run(o->target, o->follow);
+	case COMMAND_LOGIN:
+	case COMMAND_LOGOUT:
+	case COMMAND_LIST:
+		return run(o);
 	default:
 		fprintf(stderr, "mcp-holdfast: this command is not part of this build\n");
 		return 1;

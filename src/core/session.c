@@ -245,14 +245,17 @@ static void hold_parked(struct session *s, bool on)
 /* A ping asks whether we live: while the line is down the answer is ours. */
 static void answer_pings(struct session *s)
 {
-	struct request *r = s->parked ? s->ledger.head : NULL, *next;
+	struct request *r = s->parked ? s->ledger.head : NULL;
 
-	for (; r; r = next) {
-		next = r->next;
-		if (r->state == REQ_PARKED && r->purpose == RQ_CLIENT && span_is(r->method, "ping")) {
-			request_deliver_result(s, r, SPAN_LIT("{}"));
-			request_drop(s, r);
+	while (r) {
+		if (r->state != REQ_PARKED || r->purpose != RQ_CLIENT || !span_is(r->method, "ping")) {
+			r = r->next;
+			continue;
 		}
+		if (!r->cancelled)
+			request_deliver_result(s, r, SPAN_LIT("{}"));
+		request_drop(s, r); /* and perhaps one beside it */
+		r = s->ledger.head;
 	}
 }
 
@@ -709,6 +712,27 @@ void session_on_auth(struct session *s, enum signin o, struct span text, int64_t
 	if (s->state == SESSION_AUTH)
 		session_enter(s, !s->client_initialized ? SESSION_START : s->auth_from == SESSION_READY ? SESSION_READY : SESSION_DOWN, "the sign-in failed");
 	s->down_until = now;
+}
+
+void session_on_auth_url(struct session *s, struct span url, int64_t now)
+{
+	struct span caps = json_get(buf_span(&s->init_params), "capabilities");
+	struct buf b;
+	int bad;
+
+	s->now = now;
+	if (s->client_modern || !s->client_initialized || !json_path(caps, "elicitation", "url", NULL).p)
+		return;
+	s->auth_rounds++;
+	buf_init(&b, OUT_MAX);
+	bad = buf_printf(&b, "{\"jsonrpc\":\"2.0\",\"id\":\"hf-auth-%s-%llu\",\"method\":\"elicitation/create\",\"params\":{\"mode\":\"url\","
+		"\"message\":\"This server wants you to sign in.\",\"elicitationId\":\"hf-auth-%s-%llu\",\"url\":", s->nonce,
+		(unsigned long long)s->auth_rounds, s->nonce, (unsigned long long)s->auth_rounds);
+	bad |= json_quote(&b, url) | buf_puts(&b, "}}");
+	if (bad)
+		buf_fini(&b);
+	else
+		session_send_owned(s, &b);
 }
 
 void session_on_wake(struct session *s, bool forced, int64_t now)

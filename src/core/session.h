@@ -121,6 +121,9 @@ enum signin {
 	SIGNIN_REFUSED,  /* it failed; text says why: parked requests are refused */
 };
 void session_on_auth(struct session *s, enum signin o, struct span text, int64_t now);
+/* Where a person signs in: a client that can elicit by URL is asked that way
+ * (2025-11-25, client/elicitation, "URL Mode"). After SIGNIN_PENDING. */
+void session_on_auth_url(struct session *s, struct span url, int64_t now);
 void session_on_wake(struct session *s, bool forced, int64_t now);
 void session_on_time(struct session *s, int64_t now, int64_t wall_s);
 /* What an earlier run remembered of this server (offline start): the documents

@@ -66,7 +66,7 @@ enum auth_state auth_bridge_state(const struct auth_bridge *ab);
 unsigned auth_bridge_generation(const struct auth_bridge *ab);
 /* "Authorization: ..." for the MCP origin, n == 0 when there is none. Lives
  * until the generation changes. Registered with the redactor already. */
-struct span auth_bridge_header(const struct auth_bridge *ab);
+struct span auth_bridge_header(struct auth_bridge *ab);
 /* True when each MCP request needs a proof of its own (--dpop and a DPoP token). */
 bool auth_bridge_wants_dpop(const struct auth_bridge *ab);
 /* Appends "DPoP: ..." for one request: 1; 0 when none is needed; -1 no memory. method: "POST". */

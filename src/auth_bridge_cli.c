@@ -1,7 +1,6 @@
 /* login, logout and list: the same sign-in as the bridge's, for a person at a
  * terminal. What is said goes to stdout, except the address to open, which
  * goes to stderr with the log. No secret is printed. */
-#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +11,6 @@
 #include "auth_bridge.h"
 #include "auth_bridge_parts.h"
 #include "base/log.h"
-#include "wire/json.h"
 
 #define PROBE_TOKEN ((uint64_t)1)
 #define PROBE_TIMEOUT_MS 15000
@@ -168,8 +166,6 @@ int auth_cli_logout(struct options *o, struct redactor *r)
 
 /* ---- list ------------------------------------------------------------------------------- */
 
-struct listing { bool json; int n; };
-
 static void when(int64_t t, char *out, size_t size)
 {
 	time_t at = (time_t)t;
@@ -184,73 +180,41 @@ static const char *or_dash(const char *s)
 	return s ? s : "-";
 }
 
-static void print_row(struct listing *l, const struct auth_record *r)
+static void print_row(int before, const struct auth_record *r)
 {
 	char until[32];
 
 	when(r->expires, until, sizeof until);
-	if (l->n == 0)
+	if (before == 0)
 		printf("%-44s %-30s %-16s %s\n", "SERVER", "AUTHORIZATION SERVER", "TOKEN UNTIL", "RENEWED BY ITSELF");
 	printf("%-44s %-30s %-16s %s\n", or_dash(r->url), or_dash(r->issuer), r->access ? until : "none", r->refresh ? "yes" : "no");
 }
 
-static void put_member(struct buf *b, const char *name, const char *value)
-{
-	if (buf_printf(b, ",\"%s\":", name))
-		return;
-	if (value)
-		json_quote(b, span_str(value));
-	else
-		buf_puts(b, "null");
-}
-
-static void print_json(struct listing *l, const struct auth_record *r)
-{
-	struct buf b;
-
-	buf_init(&b, (size_t)1 << 20);
-	buf_printf(&b, "%s{\"token\":%s,\"refresh\":%s,\"obtained\":%" PRId64 ",\"expires\":%" PRId64, l->n ? "," : "[",
-	           r->access ? "true" : "false", r->refresh ? "true" : "false", r->obtained, r->expires);
-	put_member(&b, "url", r->url);
-	put_member(&b, "issuer", r->issuer);
-	put_member(&b, "resource", r->resource);
-	put_member(&b, "scope", r->scope);
-	put_member(&b, "client", r->client_source);
-	buf_puts(&b, "}");
-	printf("%.*s", (int)b.len, buf_data(&b));
-	buf_fini(&b);
-}
-
 static void print_record(void *arg, const struct auth_record *r)
 {
-	struct listing *l = arg;
+	int *n = arg;
 
-	if (l->json)
-		print_json(l, r);
-	else
-		print_row(l, r);
-	l->n++;
+	print_row(*n, r);
+	(*n)++;
 }
 
 int auth_cli_list(struct options *o, struct redactor *r)
 {
-	struct listing l = { .json = o->json };
 	struct auth_setup setup;
 	struct store *s = NULL;
 	struct err e = { "" };
+	int n = 0;
 
 	(void)r;
 	if (auth_setup_init(&setup, o, &e) == 0 && auth_setup_has_store(&setup) && (s = auth_setup_store(&setup, o, &e)))
-		store_each(s, print_record, &l, &e);
+		store_each(s, print_record, &n, &e);
 	store_close(s);
 	auth_setup_fini(&setup);
 	if (e.text[0]) {
 		fprintf(stderr, "mcp-holdfast: %s\n", e.text);
 		return 1;
 	}
-	if (l.json)
-		printf("%s]\n", l.n ? "" : "[");
-	else if (l.n == 0)
+	if (n == 0)
 		printf("No sign-in is kept.\n");
 	return 0;
 }

@@ -2,9 +2,12 @@
 #ifndef AUTH_BRIDGE_PARTS_H
 #define AUTH_BRIDGE_PARTS_H
 
+#include <sys/stat.h>
+
 #include "auth/flow.h"
 #include "auth/store.h"
 #include "auth_bridge.h"
+#include "io/listener.h"
 #include "options.h"
 
 /* What the options say of signing in, in the machine's words. */
@@ -28,10 +31,52 @@ struct store *auth_setup_store(const struct auth_setup *s, const struct options 
 /* True when the state directory is there, so that somebody has signed in before. */
 bool auth_setup_has_store(const struct auth_setup *s);
 
+#define LISTENER_TAG (AUTH_TOKEN_BASE + 0x100)
+#define HELPER_TAG (AUTH_TOKEN_BASE + 0x200)
+#define TOKEN_MASK (((uint64_t)1 << 56) - 1)
+#define HEADER_MAX ((size_t)40 * 1024)
+
+/* A file whose change is noticed. */
+struct watched { const char *path; struct stat seen; bool known; };
+
+struct auth_bridge {
+	struct options *o;
+	struct http *http;
+	struct loop *loop;
+	struct redactor *redactor;
+	struct auth_setup setup;
+	struct auth *auth;
+	struct store *store;
+	bool store_failed;
+
+	struct listener *listener;
+	struct helper *helper;
+	char *long_url;
+	char short_url[96];
+	bool tell_person;          /* stderr is for a person: the address is printed there */
+
+	uint64_t transfer;         /* running, 0 none */
+	size_t transfer_max;
+	struct buf body;
+	int64_t lock_at;           /* when to try again; 0 not wanted */
+
+	struct buf header;
+	unsigned header_of, reloads;
+	struct watched header_file, token_file;
+	int64_t looked_at;
+	char text[800];
+};
+
+/* auth_bridge_do.c: carries out what the machine asks for; tries for the lock
+ * between processes; the address for a person, NULL when none is wanted. */
+void bridge_act(struct auth_bridge *ab, int64_t now);
+void bridge_try_lock(struct auth_bridge *ab, int64_t now);
+const char *bridge_short_url(struct auth_bridge *ab);
+void watched_look(struct watched *w);
+
 /* For the command line: sign in anew. www_authenticate: what the server says
  * to a request without a token; SPAN_NONE. */
 void auth_bridge_sign_in(struct auth_bridge *ab, struct span www_authenticate, int64_t now);
-const struct auth_record *auth_bridge_record(const struct auth_bridge *ab);
 /* A person starts it and waits: the address is printed for them. */
 void auth_bridge_tell_person(struct auth_bridge *ab);
 

@@ -98,7 +98,7 @@ struct auth *auth_new(const struct auth_config *c, struct err *e)
 static void reset_flow(struct auth *a)
 {
 	a->step = STEP_IDLE;
-	a->step_up = a->fresh = a->locked = a->listening = a->reregistered = a->guessed = a->trouble = false;
+	a->step_up = a->fresh = a->locked = a->listening = a->guessed = a->trouble = false;
 	a->nonce_retried = a->http_running = a->challenged = false;
 	a->http_again_at = a->poll_at = a->person_until = 0;
 	a->candidate = a->redirects = a->http_tries = a->port = 0;

@@ -70,7 +70,6 @@ enum auth_do {
 	AUTH_DO_NOTHING,
 	AUTH_DO_LOAD,     /* read the stored record; then auth_on_loaded() */
 	AUTH_DO_SAVE,     /* write auth_record() */
-	AUTH_DO_FORGET,   /* remove the stored record */
 	AUTH_DO_LOCK,     /* get the cross-process lock, however long it takes, then read the
 	                   * record again and say auth_on_locked() */
 	AUTH_DO_UNLOCK,   /* release it, or stop trying */

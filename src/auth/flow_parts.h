@@ -73,7 +73,7 @@ struct auth {
 	/* The flow under way. */
 	bool challenged;             /* a token is needed; else it is a refresh ahead of time */
 	bool step_up, fresh;         /* fresh: the refresh token is no way out */
-	bool locked, listening, reregistered, guessed; /* guessed: 2025-03-26, no resource metadata */
+	bool locked, listening, guessed; /* guessed: 2025-03-26, no resource metadata */
 	bool trouble;                /* a candidate failed for network reasons */
 	char *challenge_scope, *hinted; /* hinted: resource_metadata of the challenge */
 	char *want_scope;            /* asked for in this flow */

@@ -20,6 +20,7 @@
 
 #include "base/buf.h"
 #include "base/url.h"
+#include "io/listener_page.h"
 
 #define STATE_MAX 512
 #define RESPONSE_MAX ((size_t)32 * 1024)
@@ -170,14 +171,6 @@ bool listener_shortcut_open(const struct listener *l)
 
 /* ---- answers ----------------------------------------------------------------------- */
 
-static const char common[] =
-	"Connection: close\r\n"
-	"Cache-Control: no-store\r\n"
-	"Referrer-Policy: no-referrer\r\n"
-	"X-Content-Type-Options: nosniff\r\n"
-	"X-Frame-Options: DENY\r\n"
-	"Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'\r\n";
-
 /* The response is small and the socket fresh: what the kernel does not take at
  * once was for a reader that does not read. */
 static void send_and_drop(struct listener *l, struct client *c, const struct buf *b)
@@ -192,36 +185,15 @@ static void send_and_drop(struct listener *l, struct client *c, const struct buf
 	drop(l, c);
 }
 
-static int put_html(struct buf *b, const char *s)
-{
-	for (; *s; s++) {
-		const char *as = *s == '&' ? "&amp;" : *s == '<' ? "&lt;" : *s == '>' ? "&gt;" : *s == '"' ? "&quot;" : NULL;
-
-		if (as ? buf_puts(b, as) : buf_append(b, s, 1))
-			return -1;
-	}
-	return 0;
-}
-
 static void answer_page(struct listener *l, struct client *c, const char *status, const char *title, const char *sentence)
 {
-	struct buf page, out;
+	struct buf out;
 
-	buf_init(&page, RESPONSE_MAX);
 	buf_init(&out, RESPONSE_MAX);
-	if (buf_puts(&page, "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>") ||
-	    put_html(&page, title) ||
-	    buf_puts(&page, "</title><style>body{font:1.1em/1.5 system-ui,sans-serif;max-width:32em;margin:15vh auto;padding:0 1em}"
-	                    "</style></head><body><h1>") ||
-	    put_html(&page, title) || buf_puts(&page, "</h1><p>") || put_html(&page, sentence) ||
-	    buf_puts(&page, "</p></body></html>\n") ||
-	    buf_printf(&out, "HTTP/1.1 %s\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: %zu\r\n%s\r\n",
-	               status, page.len, common) ||
-	    buf_add(&out, buf_span(&page)))
+	if (listener_page(&out, status, title, sentence))
 		drop(l, c);
 	else
 		send_and_drop(l, c, &out);
-	buf_fini(&page);
 	buf_fini(&out);
 }
 
@@ -230,7 +202,7 @@ static void answer_redirect(struct listener *l, struct client *c, const char *ur
 	struct buf out;
 
 	buf_init(&out, RESPONSE_MAX);
-	if (buf_printf(&out, "HTTP/1.1 302 Found\r\nLocation: %s\r\nContent-Length: 0\r\n%s\r\n", url, common))
+	if (listener_redirect(&out, url))
 		drop(l, c);
 	else
 		send_and_drop(l, c, &out);

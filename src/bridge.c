@@ -437,6 +437,7 @@ static void bridge_drain(struct bridge *b)
 		take_http(b);
 	}
 	run_http(b);
+	follow_auth(b); /* what that brought */
 	stdio_flush(b->io);
 	if (b->report)
 		report_on_time(b->report, b->now);

@@ -1,0 +1,167 @@
+// Tokens over time: refreshed before they expire, by one process for all of them,
+// and taken from where the user keeps them.
+import fs from 'node:fs';
+import path from 'node:path';
+import { assert, assertOwnError, assertText, describe, it, scenario, scratchDirectory, until, Bridge, QUICK, SLOW, Server } from '../lib/scenario.mjs';
+import { AuthServer, protect, signIn } from '../lib/authserver.mjs';
+
+const NOBODY = { BROWSER: 'true' };
+
+async function together(body, { as: asOptions, protect: guardOptions } = {}) {
+	const srv = await Server.start(), as = await AuthServer.start(asOptions), scratch = scratchDirectory(), bridges = [];
+	const guard = protect(srv, as, guardOptions);
+	const bridge = (args = [], env = NOBODY) => { const b = new Bridge([srv.url, ...QUICK, ...args], { scratch, env }); bridges.push(b); return b; };
+	try {
+		await body({ srv, as, guard, scratch, bridge });
+		for (const b of bridges) await b.finish();
+	} catch (e) {
+		e.message += `\n--- at the authorization server\n${as.requests.map((r) => `${r.method} ${r.path} ${r.form.get('grant_type') ?? ''}`).join('\n')}\n${bridges.slice(0, 3).map((b) => b.transcript(30)).join('\n')}`;
+		throw e;
+	} finally {
+		for (const b of bridges) await b.destroy();
+		await srv.stop();
+		await as.stop();
+		fs.rmSync(scratch, { recursive: true, force: true });
+	}
+}
+async function connectSignedIn(b) {
+	const waiting = b.connect();
+	await signIn(b);
+	await waiting;
+}
+
+describe('tokens', { concurrency: 2 }, () => {
+	it('a token is refreshed before it expires, and nobody notices', { timeout: 60000 }, () => together(async ({ as, guard, bridge }) => {
+		const b = bridge();
+		await connectSignedIn(b);
+		const before = guard.challenged;
+		await until(() => as.grants('refresh_token').length >= 2, 12000, 'two refreshes');
+		assertText(await b.call('echo', { text: 'still' }), 'still');
+		assert.equal(guard.challenged, before);
+		assert.ok(new Set(guard.tokens).size >= 2);
+		assert.equal(as.seen('/authorize').length, 1);
+		assert.equal(as.reused ?? 0, 0);
+	}, { as: { expiresIn: 4 } }));
+
+	it('twenty processes share each rotating refresh token: one refresh each time, nobody is signed out', { timeout: 120000 }, () => together(async ({ as, guard, bridge }) => {
+		await connectSignedIn(bridge());
+		const all = Array.from({ length: 19 }, () => bridge());
+		await Promise.all(all.map((b) => b.connect()));
+		for (let round = 1; round <= 2; round++) {
+			await until(() => as.grants('refresh_token').length >= round, 20000 * SLOW, `refresh ${round}`);
+			const said = await Promise.all(all.map((b) => b.call('echo', { text: `round ${round}` })));
+			for (const a of said) assertText(a, `round ${round}`);
+		}
+		assert.equal(as.reused ?? 0, 0, 'a refresh token was used twice');
+		assert.equal(as.seen('/authorize').length, 1);
+		const issued = as.access.size;
+		assert.ok(as.grants('refresh_token').length === issued - 1, 'one refresh for each token');
+		// The next token is not asked for before the last one is half used.
+		const times = as.grants('refresh_token').map((r) => r.at);
+		for (let i = 1; i < times.length; i++) assert.ok(times[i] - times[i - 1] > 3000, `refreshes ${i} and ${i + 1} are ${times[i] - times[i - 1]} ms apart`);
+		assert.equal(guard.challenged, 1);
+	}, { as: { expiresIn: 8 } }));
+
+	it('a revoked token is renewed by all of twenty processes with one refresh', { timeout: 120000 }, () => together(async ({ as, bridge }) => {
+		await connectSignedIn(bridge());
+		const all = Array.from({ length: 19 }, () => bridge());
+		await Promise.all(all.map((b) => b.connect()));
+		as.revokeAll();
+		const said = await Promise.all(all.map((b) => b.call('echo', { text: 'renewed' })));
+		for (const a of said) assertText(a, 'renewed');
+		assert.equal(as.grants('refresh_token').length, 1);
+		assert.equal(as.reused ?? 0, 0);
+		assert.equal(as.seen('/authorize').length, 1);
+	}));
+
+	it('an authorization server that is away for a moment does not sign anybody out', { timeout: 60000 }, () => together(async ({ as, bridge }) => {
+		const b = bridge();
+		await connectSignedIn(b);
+		as.when('/token', (q, res) => res.destroy(), 2);
+		as.revokeAll();
+		assertText(await b.call('echo', { text: 'back' }), 'back');
+		assert.equal(as.seen('/authorize').length, 1);
+	}));
+
+	it('another authorization server is registered with anew and gets nothing of the old one', { timeout: 60000 }, () => together(async ({ srv, as, bridge }) => {
+		const other = await AuthServer.start();
+		try {
+			const b = bridge();
+			await connectSignedIn(b);
+			srv.clear();
+			protect(srv, other);
+			const call = b.call('echo', { text: 'moved' });
+			await signIn(b, 2);
+			assertText(await call, 'moved');
+			assert.equal(other.seen('/register').length, 1);
+			for (const r of other.requests) for (const s of as.secrets) assert.ok(!r.body.includes(s) && !JSON.stringify(r.headers).includes(s));
+			assert.equal(as.grants('refresh_token').length, 0);
+		} finally { await other.stop(); }
+	}));
+
+	it('tampered files are set aside with a message, and a sign-in replaces them', { timeout: 60000 }, () => together(async ({ scratch, bridge }) => {
+		await connectSignedIn(bridge());
+		const dir = path.join(scratch, '.local/state/mcp-holdfast');
+		const file = path.join(dir, fs.readdirSync(dir).find((f) => f.endsWith('.tokens')));
+		const bytes = fs.readFileSync(file);
+		bytes[60] ^= 1;
+		fs.writeFileSync(file, bytes);
+		const b = bridge();
+		await connectSignedIn(b);
+		assert.match(b.stderr, /set aside/);
+		assert.ok(fs.readdirSync(dir).some((f) => f.endsWith('.bad')));
+	}));
+
+	it('client credentials need no person', { timeout: 60000 }, () => together(async ({ as, scratch, bridge }) => {
+		const secret = path.join(scratch, 'secret');
+		fs.writeFileSync(secret, 'client-secret-0123456789\n', { mode: 0o600 });
+		const b = bridge(['--client-credentials', '--client-id', 'robot', '--client-secret-file', secret]);
+		await b.connect();
+		const [r] = as.grants('client_credentials');
+		assert.equal(r.headers.authorization, `Basic ${Buffer.from('robot:client-secret-0123456789').toString('base64')}`);
+		assert.ok(!b.stderr.includes('client-secret-0123456789'));
+	}));
+
+	it('a token file is read again when it changes and on a 401', { timeout: 60000 }, () => {
+		let good = 'file-token-one';
+		return together(async ({ guard, scratch, bridge }) => {
+			const file = path.join(scratch, 'token');
+			fs.writeFileSync(file, 'file-token-one\n', { mode: 0o600 });
+			const b = bridge(['--token-file', file]);
+			await b.connect();
+			good = 'file-token-two';
+			fs.writeFileSync(file, 'file-token-two\n');
+			assertText(await b.call('echo', { text: 'new' }), 'new');
+			assert.ok(guard.tokens.includes('file-token-two'));
+			good = 'never';
+			assert.match(assertOwnError(await b.request('tools/list'), 'auth_required').message, /same one/);
+			assert.ok(!b.stderr.includes('file-token'));
+		}, { protect: { accept: (t) => t === good } });
+	});
+
+	it('a token command is run without a shell, and again on a 401', { timeout: 60000 }, () => {
+		let good = 'cmd-token-1';
+		return together(async ({ guard, scratch, bridge }) => {
+			const script = path.join(scratch, 'give token');
+			fs.writeFileSync(script, `#!/bin/sh\necho x >> "${scratch}/runs"\necho "cmd-token-$(wc -l < "${scratch}/runs" | tr -d ' ')"\n`, { mode: 0o700 });
+			const b = bridge(['--token-command', `'${script}' "$HOME;true"`]);
+			await b.connect();
+			good = 'cmd-token-2';
+			assertText(await b.call('echo', { text: 'again' }), 'again');
+			assert.deepEqual([...new Set(guard.tokens)], ['cmd-token-1', 'cmd-token-2']);
+		}, { protect: { accept: (t) => t === good } });
+	});
+
+	it('a header file is read again on a 401', { timeout: 60000 }, () => {
+		let good = 'header-token-one';
+		return together(async ({ scratch, bridge }) => {
+			const file = path.join(scratch, 'headers');
+			fs.writeFileSync(file, 'Authorization: Bearer header-token-one\n', { mode: 0o600 });
+			const b = bridge(['--header-file', file]);
+			await b.connect();
+			good = 'header-token-two';
+			fs.writeFileSync(file, 'Authorization: Bearer header-token-two\n');
+			assertText(await b.call('echo', { text: 'new' }), 'new');
+		}, { protect: { accept: (t) => t === good } });
+	});
+});

@@ -13,6 +13,7 @@
 #define MAX_REDIRECTS 5
 #define VERDICT_BODY ((size_t)1 << 20) /* of an error body that is kept for judging */
 #define LINGER_MS 2000                 /* a response stream may end this long after its answer */
+#define PROBE_FLOOR_MS 1000            /* no call is probed earlier */
 #define TAKE_BYTES ((size_t)64 * 1024) /* from here on a block is handed over instead of copied */
 
 /* ---- transfers -------------------------------------------------------------------------- */
@@ -296,6 +297,18 @@ static int post_lines(struct session *s, struct request *r, struct xfer *x)
 	return eras_headers(s, r, &x->lines);
 }
 
+/* How long a call may be quiet before a ping asks. On 2024-11-05 the ping judges
+ * the stream that carries every answer: it is asked early enough to know of a
+ * dead one before all that waits there has timed out. */
+static int64_t probe_after(const struct session *s)
+{
+	int64_t ms = s->c->probe_after_ms, early = s->c->request_timeout_ms / 4;
+
+	if (!dialect_ping_judges_stream(s->era) || early >= ms)
+		return ms;
+	return early > PROBE_FLOOR_MS ? early : ms < PROBE_FLOOR_MS ? ms : PROBE_FLOOR_MS;
+}
+
 static int post_to(struct session *s, struct request *r, struct span url, unsigned redirects)
 {
 	bool handshake = r->purpose == RQ_HANDSHAKE || r->purpose == RQ_INIT || r->purpose == RQ_DISCOVER;
@@ -338,7 +351,7 @@ static int post_to(struct session *s, struct request *r, struct span url, unsign
 	if (r->purpose == RQ_CLIENT) {
 		s->quiet_since = s->now;
 		if (s->c->probe_after_ms)
-			session_due(s, s->now + s->c->probe_after_ms);
+			session_due(s, s->now + probe_after(s));
 	}
 	return 0;
 }
@@ -1433,26 +1446,26 @@ void session_pump(struct session *s)
 	}
 }
 
-/* A call that has been quiet for --probe-after is probed by a ping: when that is
- * due next, 0 for never. */
+/* A call that has been quiet for so long is probed by a ping: when that is due
+ * next, 0 for never. */
 static int64_t probe_time(struct session *s, struct request *r)
 {
 	const struct xfer *x = r->xfer ? xfer_find(s, r->xfer) : NULL;
-	int64_t quiet = r->active_at;
+	int64_t quiet = r->active_at, after = probe_after(s), rx;
 
 	if (!s->c->probe_after_ms || r->purpose != RQ_CLIENT || s->state != SESSION_READY || s->era == ERA_MODERN)
 		return 0;
-	if (x && x->rx_at > quiet)
-		quiet = x->rx_at;
-	if (!x && s->last_rx > quiet)
-		quiet = s->last_rx;
+	/* The 202 of another POST says nothing about the stream. */
+	rx = x ? x->rx_at : dialect_ping_judges_stream(s->era) ? s->stream.byte_at : s->last_rx;
+	if (rx > quiet)
+		quiet = rx;
 	if (r->probed_at > quiet)
 		quiet = r->probed_at;
-	if (s->now >= quiet + s->c->probe_after_ms) {
+	if (s->now >= quiet + after) {
 		r->probed_at = quiet = s->now;
 		session_ping(s);
 	}
-	return quiet + s->c->probe_after_ms;
+	return quiet + after;
 }
 
 /* Sends a repeatable request once more beside the attempt that is silent; the
@@ -1490,7 +1503,8 @@ void session_probed(struct session *s, bool alive)
 		}
 		const struct xfer *x = r->xfer ? xfer_find(s, r->xfer) : NULL;
 		bool quiet = !x || x->rx_at < r->probed_at;
-		if (alive && quiet && !r->last_id.len && r->repeatable && !r->is_tool_call && !r->twin) {
+		bool late = s->now - r->active_at >= s->c->probe_after_ms;
+		if (alive && quiet && late && !r->last_id.len && r->repeatable && !r->is_tool_call && !r->twin) {
 			hedge(s, r);
 		} else if (alive && quiet && r->last_id.len && dialect_resumes(s->era)) {
 			request_detach(s, r);
@@ -1548,7 +1562,9 @@ static int64_t request_time(struct session *s, struct request *r)
 	}
 	switch (r->state) {
 	case REQ_PARKED:
-		if (r->hold_until && s->state != SESSION_READY && s->now >= r->hold_until) {
+		/* What the bridge itself asks waits for the line, however long. */
+		t = s->state != SESSION_READY && (r->purpose == RQ_CLIENT || r->purpose == RQ_HANDSHAKE) ? r->hold_until : 0;
+		if (t && s->now >= t) {
 			if (s->state == SESSION_AUTH && s->auth_text.len) {
 				char text[600];
 				snprintf(text, sizeof(text), "%.*s", (int)(s->auth_text.len < 590 ? s->auth_text.len : 590), buf_data(&s->auth_text));
@@ -1560,7 +1576,6 @@ static int64_t request_time(struct session *s, struct request *r)
 			}
 			return -1;
 		}
-		t = s->state != SESSION_READY ? r->hold_until : 0;
 		if (t && (!next || t < next))
 			next = t;
 		t = r->not_before > s->now ? r->not_before : 0;

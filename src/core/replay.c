@@ -13,6 +13,7 @@
 #define KEEPALIVE_MAX_MS 300000
 #define KEEPALIVE_FLOOR_MS 10000
 #define KEEPALIVE_ANSWER_MS 10000
+#define PING_FLOOR_MS 1000
 #define CUT_WORTH_LEARNING_MS 15000
 #define RELIST_MAX_PAGES 1000
 #define MISFITS_BEFORE_PROBE 3
@@ -668,6 +669,8 @@ void keepalive_on_time(struct session *s)
 
 void session_ping(struct session *s)
 {
+	int64_t early;
+
 	if (s->ping || s->era == ERA_MODERN)
 		return;
 	request_new_own(s, &s->ping, RQ_PING, "ping", SPAN_NONE);
@@ -675,6 +678,10 @@ void session_ping(struct session *s)
 		return;
 	if (s->ping->timeout_ms > KEEPALIVE_ANSWER_MS)
 		s->ping->timeout_ms = KEEPALIVE_ANSWER_MS;
+	/* It should be known before the calls that wait on the same stream time out. */
+	early = s->c->request_timeout_ms / 2 > PING_FLOOR_MS ? s->c->request_timeout_ms / 2 : PING_FLOOR_MS;
+	if (dialect_ping_judges_stream(s->era) && s->ping->timeout_ms > early)
+		s->ping->timeout_ms = early;
 	request_post(s, s->ping);
 }
 

@@ -34,7 +34,8 @@ struct transfer {
 	struct buf kept;      /* what it was when the transfer began */
 	struct buf lines, url;
 	int64_t timeout_ms, began;
-	bool open, told, cancelled, sse, collect;
+	bool open, told, cancelled, sse;
+	bool read;            /* the response is complete: the body is not looked at any more */
 	enum body_mode mode;
 	int status;
 	struct transfer *next; /* older */
@@ -54,6 +55,7 @@ struct play {
 	size_t nauth, ndrop_idle, nsecrets;
 	char log[4096];             /* the last log lines */
 	bool forgetful;             /* keep no old lines and transfers */
+	bool trace;                 /* tell everything on stderr */
 	void (*on_send)(struct play *p, struct span line, void *arg);
 	void (*on_start)(struct play *p, struct transfer *t, void *arg);
 	void (*on_stop)(struct play *p, struct transfer *t, void *arg);
@@ -71,6 +73,8 @@ static inline struct core_config play_config(void)
 		.initialize_wait_ms = 5000, .max_message = (size_t)128 << 20,
 	};
 }
+
+#define TELL(p, ...) ((p)->trace ? (void)(fprintf(stderr, "%lld ", (long long)(p)->now), fprintf(stderr, __VA_ARGS__)) : (void)0)
 
 static inline void play_open_log(struct play *p, const struct core_config *c, uint64_t seed, int log_level)
 {
@@ -145,6 +149,7 @@ static inline void play_start(struct play *p, const struct action *a)
 	p->transfers = t;
 	p->nopen++;
 	p->nstarted++;
+	TELL(p, "start %llx %s %.*s\n", (unsigned long long)t->token, t->method == HTTP_POST ? "POST" : t->method == HTTP_GET ? "GET" : "DELETE", (int)(t->kept.len < 300 ? t->kept.len : 300), buf_data(&t->kept));
 	if (t->method == HTTP_POST) {
 		struct rpc_msg m;
 		rpc_parse(buf_data(&t->kept), t->kept.len, &m);
@@ -156,10 +161,10 @@ static inline void play_start(struct play *p, const struct action *a)
 		p->on_start(p, t, p->arg);
 }
 
-/* The transfer is over: its body was to stay until now. */
+/* The transfer is over: its body was to stay until now, or until it was cancelled. */
 static inline void play_stop(struct play *p, struct transfer *t)
 {
-	MUST(t->open && span_eq(t->body, buf_span(&t->kept)));
+	MUST(t->open && (t->read || t->cancelled || span_eq(t->body, buf_span(&t->kept))));
 	t->open = false;
 	p->nopen--;
 	if (p->on_stop)
@@ -183,6 +188,7 @@ static inline void play_sent(struct play *p, const struct action *a)
 	MUST(!p->ended && line.p && !memchr(line.p, '\n', line.n) && !memchr(line.p, '\r', line.n));
 	rpc_parse(line.p, line.n, &m);
 	MUST(m.kind != RPC_NOT_JSON && m.kind != RPC_INVALID && m.kind != RPC_BATCH && m.text.n == line.n);
+	TELL(p, "to client %.*s\n", (int)(line.n < 300 ? line.n : 300), line.p);
 	if (p->on_send)
 		p->on_send(p, line, p->arg);
 	if (p->forgetful)
@@ -199,6 +205,7 @@ static inline void play_logged(struct play *p, struct span text)
 {
 	size_t held = strlen(p->log), n = text.n < 600 ? text.n : 600;
 
+	TELL(p, "  log: %.*s\n", (int)n, text.p);
 	if (held + n + 2 > sizeof(p->log)) {
 		memmove(p->log, p->log + held / 2, held - held / 2 + 1);
 		held = strlen(p->log);
@@ -217,6 +224,7 @@ static inline void play_act(struct play *p, struct action *a)
 		break;
 	case ACT_CANCEL:
 		t = play_transfer(p, a->token);
+		TELL(p, "cancel %llx\n", (unsigned long long)a->token);
 		if (t && t->open) {
 			t->cancelled = true;
 			play_stop(p, t);
@@ -267,6 +275,7 @@ static inline void play_client_n(struct play *p, const char *line, size_t n)
 
 	MUST(own);
 	memcpy(own, line, n);
+	TELL(p, "from client %.*s\n", (int)n, line);
 	session_on_client(p->s, span_make(own, n), NULL, p->now);
 	play_perform(p);
 	free(own);
@@ -330,6 +339,7 @@ static inline void play_head(struct play *p, struct transfer *t, struct head h)
 	hh.retry_after = span_str(h.retry_after);
 	hh.location = span_str(h.location);
 	hh.www_authenticate = span_str(h.www);
+	TELL(p, "head %llx %d %s\n", (unsigned long long)t->token, h.status, h.type ? h.type : "");
 	t->told = true;
 	t->status = h.status;
 	t->mode = session_on_head(p->s, t->token, &hh, p->now);
@@ -343,6 +353,7 @@ static inline void play_bytes(struct play *p, uint64_t token, const char *data, 
 
 	MUST(own);
 	memcpy(own, data, n);
+	TELL(p, "data %llx %.*s\n", (unsigned long long)token, (int)n, data);
 	while (session_on_data(p->s, token, &at, &n, whole, p->now))
 		play_perform(p);
 	play_perform(p);
@@ -351,7 +362,8 @@ static inline void play_bytes(struct play *p, uint64_t token, const char *data, 
 
 static inline void play_data(struct play *p, struct transfer *t, const char *text)
 {
-	MUST(t && t->open && t->told);
+	MUST(t && t->open && t->told && span_eq(t->body, buf_span(&t->kept)));
+	t->read = t->mode == BODY_COLLECT;
 	play_bytes(p, t->token, text, strlen(text), t->mode == BODY_COLLECT);
 }
 
@@ -361,6 +373,7 @@ static inline void play_done(struct play *p, struct transfer *t, enum http_outco
 	uint64_t token = t->token;
 
 	MUST(t->open);
+	TELL(p, "done %llx outcome %d%s\n", (unsigned long long)token, (int)o, body_sent ? " sent" : "");
 	snprintf(r.detail, sizeof(r.detail), "told by the test");
 	play_stop(p, t);
 	session_on_done(p->s, token, &r, p->now);

@@ -500,6 +500,8 @@ static int bridge_open(struct bridge *b, struct err *e)
 	if (!b->loop || loop_signals(b->loop, signals, sizeof(signals) / sizeof(*signals), e) != 0)
 		return -1;
 	b->o->core.legacy_only = b->o->legacy_only;
+	b->o->core.ignore_tools = (const char *const *)b->o->ignore_tools.v;
+	b->o->core.nignore_tools = b->o->ignore_tools.n;
 	b->o->http.parallel = b->o->core.max_in_flight + 8; /* the stream, pings and answers beside them */
 	b->http = http_new(&b->o->http, b->loop, e);
 	if (!b->http)

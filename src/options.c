@@ -316,7 +316,6 @@ static int set_defaults(struct options *o)
 	};
 	o->log_level = LOG_WARN;
 	o->log_ring = true;
-	o->drain_ms = 5000;
 	o->auth.browser = true;
 	o->auth.timeout_ms = 300000;
 	o->auth.host = strdup("127.0.0.1");

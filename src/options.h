@@ -107,7 +107,6 @@ struct options {
 
 	enum log_level log_level;       /* as asked for, --silent apart */
 	bool silent;
-	int64_t drain_ms;               /* after EOF on stdin; 5000 */
 	bool log_ring;                  /* false: --no-log-ring */
 	char *metrics_file;
 	bool trace_inject;

@@ -640,3 +640,50 @@ int catalog_filter_tools(struct span result, struct buf *out, void (*warn)(void 
 	}
 	return removed;
 }
+
+/* ---- tools the user does not want ------------------------------------------------------------ */
+
+bool catalog_ignored(const struct core_config *c, struct span name)
+{
+	struct buf text;
+	bool found = false;
+
+	if (!c->nignore_tools)
+		return false;
+	buf_init(&text, 4096);
+	if (json_string(name, &text) == 0)
+		for (size_t i = 0; i < c->nignore_tools && !found; i++)
+			found = glob_match(c->ignore_tools[i], buf_span(&text));
+	buf_fini(&text);
+	return found;
+}
+
+int catalog_hide_tools(const struct core_config *c, struct span result, struct buf *out)
+{
+	struct span tools = json_get(result, "tools"), tool;
+	struct json_edit e = { tools, SPAN_NONE };
+	struct json_iter it;
+	struct buf kept;
+	int hidden = 0, bad;
+	bool any = false;
+
+	if (json_type(tools) != '[')
+		return 0;
+	buf_init(&kept, tools.n + 2);
+	bad = buf_puts(&kept, "[");
+	json_iter(&it, tools);
+	while (!bad && json_next(&it, NULL, &tool)) {
+		if (catalog_ignored(c, json_get(tool, "name"))) {
+			hidden++;
+			continue;
+		}
+		bad = (any && buf_puts(&kept, ",")) || buf_add(&kept, tool);
+		any = true;
+	}
+	bad = bad || buf_puts(&kept, "]");
+	e.new_bytes = buf_span(&kept);
+	if (!bad && hidden)
+		bad = json_splice(out, result, &e, 1);
+	buf_fini(&kept);
+	return bad ? -1 : hidden;
+}

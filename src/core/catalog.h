@@ -49,6 +49,12 @@ bool catalog_repeatable(const struct catalog *k, struct span name);
 /* --tool-timeout for this tool (the last glob that matches), or 0. */
 int64_t catalog_tool_timeout(const struct catalog *k, struct span name);
 
+/* Does a glob of --ignore-tool match this tool (raw JSON string)? */
+bool catalog_ignored(const struct core_config *c, struct span name);
+/* Appends the checked tools/list result without the tools that are ignored.
+ * Returns how many were left out (0: out is untouched), -1: no memory. */
+int catalog_hide_tools(const struct core_config *c, struct span result, struct buf *out);
+
 /* Digest of a listing as the client saw it: the elements in their order; white
  * space between tokens and where pages end do not matter. Pages are fed one after another. */
 struct digest { uint64_t h[2]; bool whole; };

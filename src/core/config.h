@@ -47,6 +47,7 @@ struct core_config {
 	bool trust_annotations;                  /* true */
 	const char *const *retry_tools; size_t nretry_tools;       /* globs */
 	const char *const *no_retry_tools; size_t nno_retry_tools;
+	const char *const *ignore_tools; size_t nignore_tools;     /* globs: hidden from the client */
 	const int64_t *retry_errors; size_t nretry_errors;         /* JSON-RPC codes */
 	bool idempotency_key;                    /* true */
 	bool tool_errors_protocol;               /* --tool-errors protocol */

@@ -636,8 +636,35 @@ void exchange_release(struct session *s, struct request *r)
 	r->xfer = 0;
 }
 
+/* tools/list without the tools that the user does not want to be seen. True
+ * when there were some, and the answer was dealt with. */
+static bool hide_tools(struct session *s, struct request *r, const struct rpc_msg *m)
+{
+	struct json_edit e = { m->result, SPAN_NONE };
+	struct xfer *cur = s->cur;
+	struct rpc_msg less;
+	struct buf result, text;
+	int n;
+
+	buf_init(&result, m->result.n + 16);
+	buf_init(&text, m->text.n + 16);
+	n = catalog_hide_tools(s->c, m->result, &result);
+	e.new_bytes = buf_span(&result);
+	if (n > 0 && json_splice(&text, m->text, &e, 1) == 0) {
+		rpc_parse(buf_data(&text), text.len, &less);
+		s->cur = NULL; /* these bytes do not outlive the call: what is sent is copied */
+		exchange_answer(s, r, &less, NULL);
+		s->cur = cur;
+	}
+	buf_fini(&result);
+	buf_fini(&text);
+	return n > 0;
+}
+
 void exchange_answer(struct session *s, struct request *r, const struct rpc_msg *m, struct buf *owned)
 {
+	if (s->c->nignore_tools && r->purpose == RQ_CLIENT && m->kind == RPC_RESULT && span_is(r->method, "tools/list") && hide_tools(s, r, m))
+		return;
 	if (retry_this_error(s, r, m)) {
 		r->why = RETRY_ERROR;
 		request_park(s, r, request_backoff(s, r, -1));

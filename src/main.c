@@ -16,6 +16,7 @@
 #include "auth_bridge.h"
 #include "base/log.h"
 #include "bridge.h"
+#include "doctor_bridge.h"
 #include "io/http.h"
 #include "options.h"
 #include "report/status.h"
@@ -64,6 +65,8 @@ static int run_online(struct options *o, struct redactor *r)
 		return auth_cli_logout(o, r);
 	case COMMAND_LIST:
 		return auth_cli_list(o, r);
+	case COMMAND_DOCTOR:
+		return doctor_bridge_run(o, r);
 	default:
 		return bridge_run(o, r);
 	}
@@ -105,13 +108,8 @@ static int run_command(struct options *o)
 		return status_run(o->json, o->watch);
 	case COMMAND_LOG:
 		return logview_run(o->target, o->follow);
-	case COMMAND_LOGIN:
-	case COMMAND_LOGOUT:
-	case COMMAND_LIST:
-		return run(o);
 	default:
-		fprintf(stderr, "mcp-holdfast: this command is not part of this build\n");
-		return 1;
+		return run(o);
 	}
 }
 

@@ -494,8 +494,7 @@ static int take_certificates(struct options *o, struct err *e)
 
 		return strings_add(&o->warnings, text, sizeof(text) - 1) ? out_of_memory(e) : 0;
 	}
-	o->extra_cacert = strdup(extra);
-	return o->extra_cacert ? 0 : out_of_memory(e);
+	return 0;
 }
 
 static int take_store_key(struct options *o, struct err *e)
@@ -600,7 +599,6 @@ void options_fini(struct options *o)
 	secret_free(o->auth.store_key);
 	text_free(o->auth.client_auth);
 	text_free(o->auth.authorize_query);
-	text_free(o->extra_cacert);
 	text_free(o->target);
 	url_fini(&o->url);
 	memset(o, 0, sizeof(*o));

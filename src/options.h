@@ -119,7 +119,7 @@ struct options {
 	struct strings warnings;        /* one sentence each, for the log, no secret in them */
 
 	/* Owned strings that the structs above point to. */
-	char *name, *log_file, *cacert, *extra_cacert, *cert, *key, *proxy, *unix_socket;
+	char *name, *log_file, *cacert, *cert, *key, *proxy, *unix_socket;
 	struct strings retry_tools, no_retry_tools;
 	struct tool_timeouts tool_timeouts;
 	struct numbers retry_errors;
@@ -130,9 +130,7 @@ struct options {
 /* Fills *o from argv and envp. Returns an enum options_action; OPTIONS_BAD with
  * the reason (and the nearest name, if there is one) in *e. *o is to be given
  * to options_fini() in every case. Reads the files that options name with
- * their contents (--header-file, --client-secret-file, @file), nothing else.
- * extra_cacert (NODE_EXTRA_CA_CERTS) adds to the system's certificates;
- * http.cacert replaces them. */
+ * their contents (--header-file, --client-secret-file, @file), nothing else. */
 int options_parse(struct options *o, int argc, char **argv, char **envp, struct err *e);
 /* Wipes what is secret and frees everything. */
 void options_fini(struct options *o);

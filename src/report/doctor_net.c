@@ -206,6 +206,11 @@ static bool probe_failed(struct doctor *d, const struct http_probe *p)
 	default:
 		if (p->proxied)
 			break;
+		if (p->connect_us && !strcmp(d->c->url->scheme, "https")) {
+			doctor_say(d, "TLS", STEP_FAIL, r->total_us, DOCTOR_TLS, "%s", r->detail);
+			doctor_hint(d, "the connection stands, but no TLS handshake comes back", "is this a TLS port? Is a firewall inspecting the traffic?");
+			return true;
+		}
 		doctor_say(d, "connect", STEP_FAIL, r->total_us, DOCTOR_CONNECT, "%s", r->detail);
 		doctor_hint(d, d->c->http->unix_socket ? "nobody listens on the unix socket" : why_not_connected(r->os_errno), NULL);
 		return true;

@@ -206,7 +206,7 @@ static bool probe_failed(struct doctor *d, const struct http_probe *p)
 	default:
 		if (p->proxied)
 			break;
-		if (p->connect_us && !strcmp(d->c->url->scheme, "https")) {
+		if (!d->c->http->unix_socket && !strcmp(d->c->url->scheme, "https")) { /* a plain connection could be made just now */
 			doctor_say(d, "TLS", STEP_FAIL, r->total_us, DOCTOR_TLS, "%s", r->detail);
 			doctor_hint(d, "the connection stands, but no TLS handshake comes back", "is this a TLS port? Is a firewall inspecting the traffic?");
 			return true;

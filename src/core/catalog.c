@@ -471,6 +471,12 @@ int catalog_on_page(struct catalog *k, enum catalog_list l, struct span cursor, 
 	return 0;
 }
 
+void catalog_confirm_tools(struct catalog *k)
+{
+	if (k->listing && k->aside >= k->listing)
+		k->aside = k->listing - 1;
+}
+
 void catalog_on_list_changed(struct catalog *k, enum catalog_list l)
 {
 	/* Also for the pages still to come of a listing under way: only one that

@@ -39,6 +39,9 @@ const char *catalog_list_changed(enum catalog_list l);
 int catalog_on_page(struct catalog *k, enum catalog_list l, struct span cursor, struct span result);
 /* list_changed came: annotations are set aside (nothing is repeatable by hint) until listed again. */
 void catalog_on_list_changed(struct catalog *k, enum catalog_list l);
+/* A listing of our own has shown that the tools are what the client was told
+ * last: their annotations count again. */
+void catalog_confirm_tools(struct catalog *k);
 /* The client has seen this list at least once, in whole. */
 bool catalog_has(const struct catalog *k, enum catalog_list l);
 

@@ -717,6 +717,10 @@ static void deliver_notification(struct session *s, struct request *r, const str
 		for (int l = 0; l < LIST_COUNT; l++)
 			if (span_is(m->method, catalog_list_changed((enum catalog_list)l)))
 				catalog_on_list_changed(s->catalog, (enum catalog_list)l);
+		session_send(s, m->text);
+		if (span_is(m->method, catalog_list_changed(LIST_TOOLS)))
+			replay_on_list_changed(s);
+		return;
 	}
 	session_send(s, m->text);
 }

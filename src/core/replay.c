@@ -15,6 +15,7 @@
 #define KEEPALIVE_ANSWER_MS 10000
 #define PING_FLOOR_MS 1000
 #define CUT_WORTH_LEARNING_MS 15000
+#define NEW_SESSION_MS 10000
 #define RELIST_MAX_PAGES 1000
 #define MISFITS_BEFORE_PROBE 3
 #define SUBS_MAX 10000
@@ -564,10 +565,26 @@ void replay_after(struct session *s)
 {
 	bool any = false;
 
-	for (int l = 0; l < LIST_COUNT; l++)
+	for (int l = 0; l < LIST_COUNT; l++) {
 		any |= s->relist_pending[l] = catalog_has(s->catalog, (enum catalog_list)l);
+		s->relist_quiet[l] = false;
+	}
+	s->revived_at = s->now;
 	tell_updates(s);
 	if (any && s->relist_kind < 0)
+		relist_next(s);
+}
+
+/* Some servers say list_changed to every new session. The client is told, and
+ * the annotations are set aside; but where a list of ours shows that nothing
+ * has changed, they count again. */
+void replay_on_list_changed(struct session *s)
+{
+	if (!s->revived_at || s->now - s->revived_at > NEW_SESSION_MS || !catalog_has(s->catalog, LIST_TOOLS))
+		return;
+	s->relist_pending[LIST_TOOLS] = true;
+	s->relist_quiet[LIST_TOOLS] = true;
+	if (s->relist_kind < 0)
 		relist_next(s);
 }
 
@@ -597,7 +614,10 @@ void replay_on_relist(struct session *s, struct request *r, const struct rpc_msg
 		buf_fini(&params);
 	}
 	request_drop(s, r);
-	if (!catalog_digest_equal(s->relist_digest, catalog_digest(s->catalog, l))) {
+	if (catalog_digest_equal(s->relist_digest, catalog_digest(s->catalog, l))) {
+		if (l == LIST_TOOLS)
+			catalog_confirm_tools(s->catalog);
+	} else if (!s->relist_quiet[l]) {
 		session_note(s, NOTE_INFO, "%s of the new session differs", catalog_list_method(l));
 		tell_list_changed(s, l);
 		if (l == LIST_RESOURCES)

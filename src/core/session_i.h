@@ -162,7 +162,8 @@ struct session {
 	struct catalog *catalog;
 	struct digest relist_digest;
 	int relist_kind;             /* list being compared, -1 none */
-	bool relist_pending[LIST_COUNT];
+	bool relist_pending[LIST_COUNT], relist_quiet[LIST_COUNT]; /* quiet: the client was told already */
+	int64_t revived_at;
 	struct buf relist_cursor;
 	unsigned relist_pages;
 
@@ -302,6 +303,7 @@ void replay_on_answer(struct session *s, struct request *r, const struct rpc_msg
 void replay_on_failure(struct session *s, struct request *r, const struct failure *f, bool wrong_transport);
 void replay_on_initialized_sent(struct session *s, bool ok);
 void replay_after(struct session *s);
+void replay_on_list_changed(struct session *s);
 void replay_on_relist(struct session *s, struct request *r, const struct rpc_msg *m);
 void subs_set(struct session *s, struct span params, bool on);
 void subs_free(struct session *s);

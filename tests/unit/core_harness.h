@@ -52,6 +52,7 @@ struct play {
 	bool ended;
 	enum challenge challenge;   /* what a sign-in would say */
 	const char *challenge_text;
+	bool reused;                /* transfers that end went over an old connection */
 	size_t nauth, ndrop_idle, nsecrets;
 	char log[4096];             /* the last log lines */
 	bool forgetful;             /* keep no old lines and transfers */
@@ -369,7 +370,7 @@ static inline void play_data(struct play *p, struct transfer *t, const char *tex
 
 static inline void play_done(struct play *p, struct transfer *t, enum http_outcome o, bool body_sent)
 {
-	struct http_result r = { .outcome = o, .body_sent = body_sent, .got_bytes = t->told };
+	struct http_result r = { .outcome = o, .body_sent = body_sent, .got_bytes = t->told, .reused = p->reused };
 	uint64_t token = t->token;
 
 	MUST(t->open);

@@ -175,7 +175,7 @@ static inline void client_initialize(struct world *w)
 	random_id(w, id, sizeof(id), true);
 	w->owed[w->nids++]++;
 	w->initialize_sent = true;
-	snprintf(text, sizeof(text), "{\"jsonrpc\":\"2.0\",\"id\":%s,\"method\":\"initialize\",\"params\":{\"protocolVersion\":\"%s\",\"capabilities\":{\"roots\":{}},\"clientInfo\":{\"name\":\"c\",\"version\":\"1\"}}}",
+	snprintf(text, sizeof(text), "{\"jsonrpc\":\"2.0\",\"id\":%s,\"method\":\"initialize\",\"params\":{\"protocolVersion\":\"%s\",\"capabilities\":{\"roots\":{},\"elicitation\":{\"url\":{}}},\"clientInfo\":{\"name\":\"c\",\"version\":\"1\"}}}",
 		id, random_versions[w->flavour < 4 ? w->flavour : 2]);
 	say(w, text);
 }
@@ -300,10 +300,10 @@ static inline void good_member(struct world *w, const struct transfer *t, char *
 	bool same = roll(&w->d, 3) != 0;
 
 	if (span_is(m.method, "initialize"))
-		snprintf(out, size, "\"result\":{\"protocolVersion\":\"%s\",\"capabilities\":{\"tools\":{}},\"serverInfo\":{\"name\":\"s\",\"version\":\"1\"}}",
+		snprintf(out, size, "\"result\":{\"protocolVersion\":\"%s\",\"capabilities\":{\"tools\":{\"listChanged\":true},\"logging\":{}},\"serverInfo\":{\"name\":\"s\",\"version\":\"1\"}}",
 			w->server == SERVER_SSE ? "2024-11-05" : random_versions[w->flavour < 4 ? w->flavour : 2]);
 	else if (span_is(m.method, "server/discover"))
-		snprintf(out, size, "\"result\":{\"supportedVersions\":[\"2026-07-28\"],\"capabilities\":{\"tools\":{}},\"serverInfo\":{\"name\":\"s\",\"version\":\"1\"}}");
+		snprintf(out, size, "\"result\":{\"supportedVersions\":[\"2026-07-28\"],\"capabilities\":{\"tools\":{\"listChanged\":true},\"logging\":{}},\"serverInfo\":{\"name\":\"s\",\"version\":\"1\"}}");
 	else if (span_is(m.method, "tools/list"))
 		snprintf(out, size, "\"result\":{\"tools\":[{\"name\":\"safe\",\"annotations\":{\"readOnlyHint\":true}},{\"name\":\"act\"}%s]%s}", same ? "" : ",{\"name\":\"new\"}",
 			one_in(&w->d, 8) ? ",\"nextCursor\":\"c\"" : "");
@@ -457,8 +457,45 @@ static inline void failed_transfer(struct world *w, struct transfer *t)
 		sent = true;
 	}
 	w->harmless = !sent;
-	play_done(&w->p, t, o, sent);
+	if (!t->told && one_in(&w->d, 10)) {
+		uint64_t token = t->token;
+		w->harmless = true;
+		play_stop(&w->p, t);
+		session_on_start_failed(w->p.s, token, "no memory", w->p.now);
+		play_perform(&w->p);
+	} else {
+		w->p.reused = one_in(&w->d, 3);
+		play_done(&w->p, t, o, sent);
+		w->p.reused = false;
+	}
 	w->harmless = false;
+}
+
+/* Large enough to be handed over in one block, or over the limit. */
+static inline void big_response(struct world *w, struct transfer *t)
+{
+	static const char head[] = "data: ", tail[] = "\n\n";
+	size_t n = 70000 + 1000 * (size_t)roll(&w->d, 30);
+	char *member = malloc(n + 100), *text = malloc(n + 400), *line = text + sizeof(head) - 1;
+	uint64_t token = t->token;
+
+	MUST(member && text);
+	memset(member, 'x', n);
+	memcpy(member, "\"result\":{\"content\":[],\"x\":\"", 29);
+	memcpy(member + n - 2, "\"}", 3);
+	memcpy(text, head, sizeof(head) - 1);
+	write_reply(t, member, line, n + 300);
+	if (one_in(&w->d, 2)) {
+		play_respond(&w->p, t, (struct head){ .status = 200, .type = "application/json" }, line);
+	} else {
+		strcat(text, tail);
+		play_sse(&w->p, t);
+		play_data(&w->p, t, text);
+		if (still(w, token))
+			play_done(&w->p, t, HTTP_OK, true);
+	}
+	free(member);
+	free(text);
 }
 
 /* As a good server of its kind. */
@@ -494,6 +531,10 @@ static inline void good_response(struct world *w, struct transfer *t)
 	} else {
 		good_member(w, t, member, sizeof(member));
 		write_reply(t, member, text, sizeof(text));
+		if (one_in(&w->d, 60) && !span_is(m.method, "initialize") && w->server != SERVER_SSE) {
+			big_response(w, t);
+			return;
+		}
 		if (w->server == SERVER_SSE) {
 			play_status(&w->p, t, 202);
 			if ((t = play_open_stream(&w->p)))
@@ -548,6 +589,8 @@ static inline void server_event(struct world *w)
 
 static inline void random_config(struct world *w, struct core_config *c)
 {
+	static const int64_t again_codes[] = { -32603 };
+	static const char *const hidden_tools[] = { "n*" };
 	static const int64_t hold[] = { 25000, 1000, 0, 25000 }, timeout[] = { 60000, 5000, 20000, 60000 };
 	struct dice *d = &w->d;
 
@@ -569,6 +612,20 @@ static inline void random_config(struct world *w, struct core_config *c)
 	c->tool_errors_protocol = one_in(d, 2);
 	c->idempotency_key = one_in(d, 2);
 	c->initial_retry_ms = one_in(d, 4) ? 20 : 1000;
+	c->retry_errors = again_codes;
+	c->nretry_errors = one_in(d, 4);
+	c->ignore_tools = hidden_tools;
+	c->nignore_tools = one_in(d, 4);
+	c->notify = one_in(d, 4);
+	c->max_message = one_in(d, 4) ? 2000 : (size_t)1 << 20;
+}
+
+static inline void world_hook(void *arg, const struct session_answer *a)
+{
+	struct world *w = arg;
+
+	MUST(a->method.n && a->id.n && a->latency_us_lower >= 0 && a->started_ms <= w->p.now);
+	MUST(!a->rpc_error || !a->own_error);
 }
 
 static inline void world_begin(struct world *w, uint64_t seed)
@@ -585,6 +642,8 @@ static inline void world_begin(struct world *w, uint64_t seed)
 	play_open_log(&w->p, &c, seed, one_in(&w->d, 8) || trace ? 4 : 2);
 	w->p.trace = trace;
 	w->p.forgetful = true;
+	if (one_in(&w->d, 2))
+		session_set_hook(w->p.s, world_hook, w);
 	w->p.on_send = world_on_send;
 	w->p.on_start = world_on_start;
 	w->p.on_stop = world_on_stop;
@@ -612,6 +671,8 @@ static inline void world_step(struct world *w)
 		p->now += (int64_t)roll(&w->d, 250) * 400;
 	} else if (r < 99) {
 		session_on_auth(p->s, outcomes[roll(&w->d, 4)], SPAN_LIT("open the browser"), p->now);
+		if (one_in(&w->d, 4))
+			session_on_auth_url(p->s, SPAN_LIT("https://login.test/?a=1"), p->now);
 		play_perform(p);
 	} else if (one_in(&w->d, 4)) {
 		session_on_wake(p->s, one_in(&w->d, 2), p->now);

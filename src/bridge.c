@@ -462,9 +462,12 @@ static int64_t bridge_deadline(const struct bridge *b)
 	return b->ending ? sooner(t, b->end_by) : t;
 }
 
-/* Something can be taken without waiting: only a full output stands in the way. */
+/* Something can be taken without waiting: a full output stood in the way, and
+ * may just have been written. */
 static bool bridge_busy(const struct bridge *b)
 {
+	if (http_pending(b->http) && stdio_queued(b->io) < OUT_HIGH_WATER)
+		return true;
 	return stdio_pending(b->io) && session_wants_input(b->session) && !b->ending;
 }
 

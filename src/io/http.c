@@ -240,6 +240,11 @@ int http_next(struct http *h, struct http_event *ev)
 	return 1;
 }
 
+bool http_pending(const struct http *h)
+{
+	return !link_alone(&h->hub.ready) || (!link_alone(&h->hub.waiting) && h->hub.streamed <= h->hub.c.high_water);
+}
+
 /* ---- the loop ------------------------------------------------------------------- */
 
 bool http_on_event(struct http *h, const struct loop_event *ev)

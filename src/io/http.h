@@ -92,6 +92,8 @@ int64_t http_deadline(const struct http *h);
 void http_on_time(struct http *h, int64_t now);
 /* Takes the next fact: 1, or 0 when there is none. */
 int http_next(struct http *h, struct http_event *ev);
+/* True when http_next() has something to give, or a transfer to go on with. */
+bool http_pending(const struct http *h);
 /* Every idle pooled connection is closed (after sleep, or when they are known dead). */
 void http_drop_idle(struct http *h);
 /* Transfers running. */

@@ -18,6 +18,7 @@
 #include "io/http.h"
 #include "io/loop.h"
 #include "io/stdio.h"
+#include "memory_bridge.h"
 #include "report/report.h"
 
 #define EVENTS 64
@@ -36,6 +37,7 @@ struct bridge {
 	struct stdio *io;
 	struct session *session;
 	struct report *report; /* NULL: no memory for it */
+	struct memory_files *memory; /* NULL: nothing is remembered */
 	struct auth_bridge *auth;
 	enum auth_state auth_state;
 	unsigned auth_gen;     /* of the token in the header lists */
@@ -45,7 +47,7 @@ struct bridge {
 	const struct http_head *head; /* the head being told */
 	struct http_headers *headers[METHODS][SETS];
 	unsigned headers_gen;
-	bool eof_told, ending, out_closed;
+	bool eof_told, ending, out_closed, hurry;
 	int signal;
 	int64_t now, end_by, clock_gap;
 };
@@ -264,10 +266,11 @@ static void perform(struct bridge *b)
 				report_on_changed(b->report);
 			break;
 		case ACT_REMEMBER:
+			memory_act(b->memory, b->session, &a, b->now, loop_wall_now());
 			break;
 		case ACT_END:
 			b->ending = true;
-			b->end_by = b->now + LAST_FLUSH_MS;
+			b->end_by = b->hurry ? b->now : b->now + LAST_FLUSH_MS;
 			break;
 		}
 		buf_fini(&a.owned);
@@ -366,6 +369,7 @@ static void take_signals(struct bridge *b)
 				report_on_usr1(b->report, b->now);
 		} else {
 			log_debug("signal %d", sig);
+			b->hurry = b->signal != 0; /* the second one: now */
 			b->signal = sig;
 			session_on_signal(b->session, b->now);
 		}
@@ -441,6 +445,7 @@ static void bridge_drain(struct bridge *b)
 	stdio_flush(b->io);
 	if (b->report)
 		report_on_time(b->report, b->now);
+	memory_on_time(b->memory, b->now, loop_wall_now());
 	if (stdio_out_closed(b->io) && !b->out_closed) {
 		b->out_closed = true;
 		log_info("nobody reads our output any more (%s); ending", strerror(stdio_out_closed(b->io)));
@@ -459,6 +464,7 @@ static int64_t bridge_deadline(const struct bridge *b)
 	t = sooner(t, auth_bridge_deadline(b->auth));
 	if (b->report)
 		t = sooner(t, report_deadline(b->report, b->now));
+	t = sooner(t, memory_deadline(b->memory));
 	return b->ending ? sooner(t, b->end_by) : t;
 }
 
@@ -526,12 +532,16 @@ static int bridge_open(struct bridge *b, struct err *e)
 		return err_set(e, "out of memory");
 	if (b->report)
 		report_attach(b->report, b->session, b->http);
+	if (b->o->core.offline_start)
+		b->memory = memory_for(b->o);
+	memory_tell(b->memory, b->session, loop_wall_now());
 	return 0;
 }
 
 static void bridge_close(struct bridge *b)
 {
 	report_free(b->report);
+	memory_free(b->memory, loop_wall_now());
 	session_free(b->session);
 	headers_drop(b);
 	stdio_free(b->io);

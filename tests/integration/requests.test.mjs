@@ -198,6 +198,14 @@ describe('both ways', { concurrency: 4 }, () => {
 		assert.equal(srv.seen('ping').length, 1);
 	});
 
+	scenario('--ignore-tool hides tools and refuses their calls', { args: ['--ignore-tool', 'app*', '--ignore-tool', 'st?ps'] }, async ({ srv, br }) => {
+		const { tools } = assertResult(await br.request('tools/list'));
+		assert.ok(tools.length > 0 && !tools.some((x) => /^app|^steps$/.test(x.name)), tools.map((x) => x.name).join());
+		assert.match(assertFailure(await br.call('append')), /turned this tool off/);
+		assert.equal(srv.seen('tools/call').length, 0);
+		assertText(await br.call('echo'));
+	});
+
 	scenario('late and duplicate answers are dropped', {}, async ({ srv, br }) => {
 		const out = await srv.standing();
 		const answer = await br.call('echo', { text: 'x' }, { id: 'dup' });
@@ -237,7 +245,7 @@ describe('the errors of our own', { concurrency: 4 }, () => {
 		assert.equal(answer.result?.isError, true, answer.raw);
 		const text = assertFailure(answer);
 		assert.match(text, /may|unknown|whether/i);
-		assert.doesNotMatch(text, /127\.0\.0\.1|\/tmp|\/work/);
+		assert.doesNotMatch(text, /127\.0\.0\.1|\/tmp|\/home/);
 	});
 
 	scenario('--tool-errors protocol makes them JSON-RPC errors', { args: ['--tool-errors', 'protocol'] }, async ({ srv, br }) => {

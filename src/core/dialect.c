@@ -30,6 +30,11 @@ bool version_text_is_modern(const char *v)
 	return strlen(v) == 10 && strcmp(v, "2025-11-25") > 0;
 }
 
+bool version_is_older(const char *a, const char *b)
+{
+	return version_is_known_legacy(a) && version_is_known_legacy(b) && strcmp(a, b) < 0;
+}
+
 bool version_is_modern(struct span json)
 {
 	char v[16];

@@ -364,10 +364,23 @@ static void offered(const struct rpc_msg *m, bool *modern, bool *legacy)
 	}
 }
 
+/* What the server says of itself now. */
+void eras_rediscovered(struct session *s, const struct rpc_msg *m)
+{
+	struct eras *e = eras_get(s);
+
+	if (!e)
+		return;
+	buf_reset(&e->discover);
+	if (m->kind == RPC_RESULT && buf_add(&e->discover, m->result) == 0)
+		offline_learn_handshake(s, m->result);
+}
+
 static void discovered(struct session *s, struct request *r, const struct rpc_msg *m)
 {
 	struct eras *e = eras_get(s);
 	int64_t code = 0;
+	bool offline;
 	bool modern = m->kind == RPC_RESULT ? json_type(json_get(m->result, "supportedVersions")) == '['
 		: rpc_error_code(m, &code) && (code == -32022 || code == -32021 || code == -32020);
 
@@ -392,11 +405,9 @@ static void discovered(struct session *s, struct request *r, const struct rpc_ms
 		return;
 	}
 	e->asked_again = false;
-	buf_reset(&e->discover);
-	if (m->kind == RPC_RESULT)
-		buf_add(&e->discover, m->result);
-	request_drop(s, r);
 	s->era = ERA_MODERN;
+	eras_rediscovered(s, m);
+	request_drop(s, r);
 	snprintf(s->version, sizeof(s->version), "%s", VERSION_MODERN);
 	session_rebuild_headers(s);
 	session_succeeded(s);
@@ -408,7 +419,11 @@ static void discovered(struct session *s, struct request *r, const struct rpc_ms
 		}
 		legacy_initialize_result(s, s->handshake, buf_span(&e->discover));
 	}
+	offline = s->offline;
+	e->listen_dirty |= offline && !s->client_modern;
 	session_ready(s);
+	if (offline) /* the client was told of another time */
+		replay_after(s);
 }
 
 /* The tool list came again because a header mirror did not fit; the call goes once more. */
@@ -440,6 +455,7 @@ static bool filter_tools(struct session *s, struct request *r, const struct rpc_
 	n = catalog_filter_tools(m->result, &b, warn_tool, s);
 	if (n > 0) {
 		catalog_on_page(s->catalog, LIST_TOOLS, json_get(r->params, "cursor"), buf_span(&b));
+		offline_learn_page(s, LIST_TOOLS, json_get(r->params, "cursor"), buf_span(&b));
 		eras_send_answer(s, r, "result", buf_span(&b));
 	}
 	buf_fini(&b);
@@ -522,6 +538,15 @@ void eras_failed(struct session *s, struct request *r, const struct failure *f)
 		bool network = f->line || (!s->handshake && (f->may_have_run || f->retry_after_ms >= 0 || f->kind == ERR_UPSTREAM_UNAVAILABLE));
 		int64_t floor_ms = f->retry_after_ms;
 		request_drop(s, r);
+		if (s->state == SESSION_REVIVE) {
+			if (f->kind == ERR_AUTH_REQUIRED)
+				session_auth_refused(s, what);
+			else if (f->line || floor_ms >= 0)
+				session_line_down(s, what, floor_ms, -1);
+			else
+				replay_next(s, what);
+			break;
+		}
 		if (s->state != SESSION_PROBE)
 			break;
 		if (f->kind == ERR_AUTH_REQUIRED && !s->handshake)

@@ -72,5 +72,7 @@ bool modern_answer(struct session *s, struct request *r, const struct rpc_msg *m
 bool modern_inbound(struct session *s, struct request *r, const struct rpc_msg *m);
 void modern_learn_client(struct session *s, const struct rpc_msg *m);
 void modern_forget(struct session *s, struct request *r);
+/* Appends the result of server/discover that stands for this result of initialize. */
+int modern_discover(struct span init, struct buf *out);
 
 #endif

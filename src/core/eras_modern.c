@@ -54,23 +54,28 @@ int modern_init_params(struct session *s, struct buf *out)
 
 /* ---- what is answered here --------------------------------------------------------------------------- */
 
-static void discover_result(struct session *s, struct request *r)
+int modern_discover(struct span init, struct buf *out)
 {
-	struct span init = buf_span(&s->init_result);
 	struct span caps = json_get(init, "capabilities"), info = json_get(init, "serverInfo"), text = json_get(init, "instructions");
-	struct buf b;
 	int bad;
 
-	buf_init(&b, TEXT_MAX);
-	bad = buf_puts(&b, "{\"resultType\":\"complete\",\"supportedVersions\":[\"" VERSION_MODERN "\"],\"capabilities\":");
-	bad |= caps.p ? buf_add(&b, caps) : buf_puts(&b, "{}");
+	bad = buf_puts(out, "{\"resultType\":\"complete\",\"supportedVersions\":[\"" VERSION_MODERN "\"],\"capabilities\":");
+	bad |= caps.p ? buf_add(out, caps) : buf_puts(out, "{}");
 	if (text.p)
-		bad |= buf_puts(&b, ",\"instructions\":") | buf_add(&b, text);
-	bad |= buf_puts(&b, ",\"ttlMs\":0,\"cacheScope\":\"private\"");
+		bad |= buf_puts(out, ",\"instructions\":") | buf_add(out, text);
+	bad |= buf_puts(out, ",\"ttlMs\":0,\"cacheScope\":\"private\"");
 	if (info.p)
-		bad |= buf_puts(&b, ",\"_meta\":{\"" META_SERVER_INFO "\":") | buf_add(&b, info) | buf_puts(&b, "}");
-	bad |= buf_puts(&b, "}");
-	if (bad)
+		bad |= buf_puts(out, ",\"_meta\":{\"" META_SERVER_INFO "\":") | buf_add(out, info) | buf_puts(out, "}");
+	bad |= buf_puts(out, "}");
+	return bad ? -1 : 0;
+}
+
+static void discover_result(struct session *s, struct request *r)
+{
+	struct buf b;
+
+	buf_init(&b, TEXT_MAX);
+	if (modern_discover(buf_span(&s->init_result), &b) != 0)
 		request_refuse(s, r, ERR_BAD_UPSTREAM, "There was not enough memory for the answer", -1);
 	else
 		eras_answer_locally(s, r, buf_span(&b));
@@ -507,8 +512,10 @@ bool modern_answer(struct session *s, struct request *r, const struct rpc_msg *m
 		eras_send_answer(s, r, "result", m->result);
 		return true;
 	}
-	if (catalog_list_of(r->method) >= 0)
+	if (catalog_list_of(r->method) >= 0) {
 		catalog_on_page(s->catalog, (enum catalog_list)catalog_list_of(r->method), json_get(r->params, "cursor"), m->result);
+		offline_learn_page(s, catalog_list_of(r->method), json_get(r->params, "cursor"), m->result);
+	}
 	json_iter(&it, m->result);
 	bool any = json_next(&it, &key, &value);
 	buf_init(&b, TEXT_MAX);

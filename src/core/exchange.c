@@ -421,6 +421,8 @@ void request_refuse(struct session *s, struct request *r, enum error_kind k, con
 		request_drop(s, r);
 		return;
 	}
+	if (offline_instead(s, r, k, retry_after_ms))
+		return;
 	if (r->purpose != RQ_CLIENT && !handshake) { /* a step of ours: whoever waits for it must hear */
 		struct failure f = { .what = what, .retry_after_ms = retry_after_ms, .kind = k };
 		request_detach(s, r);
@@ -557,6 +559,7 @@ static void learn_from_answer(struct session *s, struct request *r, const struct
 	if (list >= 0) {
 		if (catalog_on_page(s->catalog, (enum catalog_list)list, json_get(r->params, "cursor"), m->result) != 0)
 			session_note(s, NOTE_WARN, "out of memory while learning a list");
+		offline_learn_page(s, list, json_get(r->params, "cursor"), m->result);
 	} else if (span_is(r->method, "resources/subscribe")) {
 		subs_set(s, r->params, true);
 	} else if (span_is(r->method, "resources/unsubscribe")) {
@@ -1312,6 +1315,7 @@ void session_on_done(struct session *s, uint64_t token, const struct http_result
 		}
 	} else if (x->status >= 300) {
 		snprintf(s->detail, sizeof(s->detail), "HTTP %d", x->status);
+		offline_on_end(s, x);
 	}
 	switch (x->kind) {
 	case XF_STREAM:

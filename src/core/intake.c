@@ -159,6 +159,8 @@ static void client_request(struct session *s, const struct rpc_msg *m, struct bu
 	}
 	if (eras_intake(s, m))
 		return;
+	if (offline_intake(s, m))
+		return;
 	r = request_add(s, m, big, RQ_CLIENT);
 	if (!r)
 		return;
@@ -188,7 +190,7 @@ static void client_cancelled(struct session *s, const struct rpc_msg *m)
 	struct span reason = json_get(m->params, "reason");
 	struct buf text;
 
-	if (!r || r->cancelled || r->purpose == RQ_HANDSHAKE)
+	if (!r || r->cancelled || r->purpose != RQ_CLIENT)
 		return; /* answered meanwhile: nothing to stop */
 	if (r->state == REQ_PARKED || dialect_cancel_by_close(s->era) || (r->is_listen && eras_m2l(s))) {
 		request_drop(s, r);

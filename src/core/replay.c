@@ -9,6 +9,7 @@
 
 #include "core/session_i.h"
 
+#define ADOPTED_MS 15000       /* an initialize that the client does not wait for any more */
 #define DISCOVER_MS 5000       /* a legacy server may leave an unknown request unanswered */
 #define KEEPALIVE_MAX_MS 300000
 #define KEEPALIVE_FLOOR_MS 10000
@@ -57,8 +58,30 @@ static void probe_try(struct session *s, enum era era)
  * server speaks only 2026-07-28. */
 static bool ask_for_modern(const struct session *s)
 {
-	return !s->c->legacy_only && s->known_era == ERA_MODERN &&
+	return !s->c->legacy_only && !s->client_modern && s->known_era == ERA_MODERN &&
 	       (s->c->transport == TRANSPORT_AUTO || s->c->transport == TRANSPORT_HTTP);
+}
+
+/* With which transport a round begins. */
+static enum era first_choice(const struct session *s)
+{
+	if (s->era != ERA_NONE)
+		return s->era;
+	if (ask_for_modern(s))
+		return ERA_MODERN;
+	return s->c->transport == TRANSPORT_SSE || s->c->transport == TRANSPORT_SSE_FIRST ? ERA_SSE : ERA_HTTP;
+}
+
+/* What this round has not tried yet; ERA_NONE: nothing. */
+static enum era untried(const struct session *s)
+{
+	enum transport_choice t = s->c->transport;
+
+	if (t != TRANSPORT_SSE && !s->tried_http)
+		return ERA_HTTP;
+	if (t != TRANSPORT_SSE && !s->tried_modern && s->init_error.len && !s->c->legacy_only)
+		return ERA_MODERN;
+	return t != TRANSPORT_HTTP && !s->tried_sse ? ERA_SSE : ERA_NONE;
 }
 
 void probe_begin(struct session *s)
@@ -76,14 +99,8 @@ void probe_begin(struct session *s)
 		probe_try(s, ERA_MODERN);
 	else if (!s->handshake)
 		probe_not_modern(s);
-	else if (s->era != ERA_NONE)
-		probe_try(s, s->era);
-	else if (ask_for_modern(s))
-		probe_try(s, ERA_MODERN);
-	else if (s->c->transport == TRANSPORT_SSE || s->c->transport == TRANSPORT_SSE_FIRST)
-		probe_try(s, ERA_SSE);
 	else
-		probe_try(s, ERA_HTTP);
+		probe_try(s, first_choice(s));
 }
 
 /* No transport is left: the server's own refusal if there was one, else later. */
@@ -110,9 +127,7 @@ static void probe_exhausted(struct session *s, const char *why)
 
 void probe_next(struct session *s, const char *why)
 {
-	enum transport_choice t = s->c->transport;
-	bool sse = (t == TRANSPORT_AUTO || t == TRANSPORT_SSE_FIRST || t == TRANSPORT_SSE) && !s->tried_sse;
-	bool http = (t == TRANSPORT_AUTO || t == TRANSPORT_SSE_FIRST || t == TRANSPORT_HTTP) && !s->tried_http;
+	enum era next = untried(s);
 	char kept[160];
 
 	snprintf(kept, sizeof(kept), "%s", why);
@@ -120,12 +135,8 @@ void probe_next(struct session *s, const char *why)
 	stream_close(s);
 	if (s->handshake)
 		request_park(s, s->handshake, 0);
-	if (http)
-		probe_try(s, ERA_HTTP);
-	else if (!s->tried_modern && t != TRANSPORT_SSE && s->init_error.len && !s->c->legacy_only)
-		probe_try(s, ERA_MODERN);
-	else if (sse)
-		probe_try(s, ERA_SSE);
+	if (next != ERA_NONE)
+		probe_try(s, next);
 	else
 		probe_exhausted(s, kept);
 }
@@ -136,6 +147,10 @@ void probe_not_modern(struct session *s)
 {
 	if (s->handshake) {
 		probe_next(s, "it is no modern server");
+		return;
+	}
+	if (!s->client_modern && s->state == SESSION_REVIVE) {
+		replay_next(s, "it is no modern server");
 		return;
 	}
 	if (!s->client_modern || s->state != SESSION_PROBE)
@@ -199,6 +214,7 @@ void handshake_done(struct session *s, struct request *r, const struct rpc_msg *
 	buf_reset(&s->init_result);
 	buf_add(&s->init_result, m->result);
 	s->client_initialized = true;
+	offline_learn_handshake(s, m->result);
 	request_deliver_result(s, r, m->result);
 	request_drop(s, r);
 	session_note(s, NOTE_INFO, "connected (%s, protocol %s)", era_name(s->era), s->version[0] ? s->version : "unknown");
@@ -298,6 +314,72 @@ void replay_on_initialized_sent(struct session *s, bool ok)
 	session_line_down(s, "the server did not take the new session", -1, -1);
 }
 
+static void replay_try(struct session *s, enum era era)
+{
+	s->trying = era;
+	s->tried_http |= era == ERA_HTTP;
+	s->tried_sse |= era == ERA_SSE;
+	s->tried_modern |= era == ERA_MODERN;
+	if (era == ERA_SSE) {
+		s->step = STEP_STREAM;
+		buf_reset(&s->endpoint);
+		stream_close(s);
+		stream_open(s);
+	} else if (era == ERA_MODERN && s->era == ERA_NONE) {
+		s->step = STEP_PROBE;
+		eras_learn_legacy(s, buf_span(&s->init_params));
+		post_step(s, RQ_DISCOVER, "server/discover", SPAN_NONE);
+		if (s->step_rq && s->step_rq->timeout_ms > DISCOVER_MS)
+			s->step_rq->timeout_ms = DISCOVER_MS;
+	} else if (era == ERA_MODERN) {
+		s->step = STEP_PROBE;
+		post_step(s, RQ_PROBE, "server/discover", SPAN_NONE);
+	} else if (s->force_init) {
+		step_init(s);
+	} else {
+		s->step = STEP_PROBE;
+		post_step(s, RQ_PROBE, "ping", SPAN_NONE);
+	}
+}
+
+void replay_next(struct session *s, const char *why)
+{
+	enum era next = s->era == ERA_NONE ? untried(s) : ERA_NONE;
+	char kept[160];
+
+	snprintf(kept, sizeof(kept), "%s", why);
+	if (next == ERA_NONE) {
+		session_line_down(s, kept, -1, -1);
+		return;
+	}
+	session_note(s, NOTE_DEBUG, "not this transport: %s", kept);
+	stream_close(s);
+	replay_try(s, next);
+}
+
+void replay_adopt(struct session *s, struct request *r, int64_t floor_ms)
+{
+	bool sent = r && r->xfer;
+
+	s->handshake = NULL;
+	s->step_rq = NULL;
+	session_enter(s, SESSION_REVIVE, "the client was answered from memory");
+	s->step = s->trying == ERA_SSE ? STEP_STREAM : STEP_PROBE;
+	if (sent || (r && s->trying == ERA_SSE && r->state == REQ_SENT)) {
+		s->step = STEP_INIT;
+		s->step_rq = r;
+		r->purpose = RQ_INIT;
+		r->die_at = 0;
+		r->timeout_ms = s->now - r->active_at + ADOPTED_MS;
+		session_due(s, s->now + ADOPTED_MS);
+		return;
+	}
+	if (r)
+		request_drop(s, r);
+	if (s->trying == ERA_HTTP || floor_ms >= 0)
+		session_line_down(s, "the server can not be reached", floor_ms, -1);
+}
+
 void replay_begin(struct session *s)
 {
 	bool other = s->revived_misfits >= MISFITS_BEFORE_PROBE &&
@@ -308,25 +390,10 @@ void replay_begin(struct session *s)
 	session_enter(s, SESSION_REVIVE, "restoring the session");
 	s->step_rq = NULL;
 	session_drop_steps(s);
-	s->trying = s->era;
-	if (s->era == ERA_NONE)
-		s->trying = s->c->transport == TRANSPORT_SSE || s->c->transport == TRANSPORT_SSE_FIRST ? ERA_SSE : ERA_HTTP;
-	if (other && s->revived_misfits % 2)
-		s->trying = s->era == ERA_SSE ? ERA_HTTP : ERA_SSE;
-	if (s->trying == ERA_SSE) {
-		s->step = STEP_STREAM;
-		buf_reset(&s->endpoint);
-		stream_close(s);
-		stream_open(s);
-	} else if (s->trying == ERA_MODERN) {
-		s->step = STEP_PROBE;
-		post_step(s, RQ_PROBE, "server/discover", SPAN_NONE);
-	} else if (s->force_init) {
-		step_init(s);
-	} else {
-		s->step = STEP_PROBE;
-		post_step(s, RQ_PROBE, "ping", SPAN_NONE);
-	}
+	s->tried_http = s->tried_sse = false;
+	s->tried_modern = s->client_modern; /* that is how it came here */
+	buf_reset(&s->init_error);
+	replay_try(s, other && s->revived_misfits % 2 ? (s->era == ERA_SSE ? ERA_HTTP : ERA_SSE) : first_choice(s));
 }
 
 void replay_on_endpoint(struct session *s)
@@ -340,7 +407,14 @@ void replay_on_endpoint(struct session *s)
 static void revived_init(struct session *s, const struct rpc_msg *m)
 {
 	char before[16];
+	int64_t code;
 
+	if (m->kind == RPC_ERROR && s->era == ERA_NONE && !s->client_modern && rpc_error_code(m, &code) && (code == -32022 || code == -32601)) {
+		buf_reset(&s->init_error);
+		buf_add(&s->init_error, m->error);
+		replay_next(s, "initialize is unknown to it");
+		return;
+	}
 	if (m->kind == RPC_ERROR) {
 		session_line_down(s, "the server refused to start the session again", -1, -1);
 		return;
@@ -362,6 +436,7 @@ static void revived_init(struct session *s, const struct rpc_msg *m)
 			return;
 		}
 	}
+	offline_learn_handshake(s, m->result);
 	if (!span_eq(json_get(m->result, "capabilities"), json_get(buf_span(&s->init_result), "capabilities")))
 		session_note(s, NOTE_INFO, "the server's capabilities have changed");
 	step_initialized(s);
@@ -403,6 +478,8 @@ void replay_on_answer(struct session *s, struct request *r, const struct rpc_msg
 		return;
 	switch (p) {
 	case RQ_PROBE:
+		if (s->era == ERA_MODERN && json_type(json_get(m->result, "supportedVersions")) == '[')
+			eras_rediscovered(s, m);
 		session_succeeded(s);
 		replay_done(s);
 		break;
@@ -435,6 +512,7 @@ void replay_on_gone(struct session *s, struct request *r)
 }
 
 static void relist_next(struct session *s);
+static void tell_if_stale(struct session *s, int list);
 
 void replay_on_failure(struct session *s, struct request *r, const struct failure *f, bool wrong_transport)
 {
@@ -489,19 +567,19 @@ void replay_on_failure(struct session *s, struct request *r, const struct failur
 			session_auth_refused(s, what);
 			break;
 		}
-		if (wrong_transport && s->era == ERA_NONE && s->trying == ERA_HTTP && s->c->transport != TRANSPORT_HTTP) {
-			s->trying = ERA_SSE;
-			s->step = STEP_STREAM;
-			buf_reset(&s->endpoint);
-			stream_open(s);
+		if (wrong_transport && s->era == ERA_NONE) {
+			replay_next(s, what);
 			break;
 		}
 		s->revived_misfits = wrong_transport ? s->revived_misfits + 1 : 0;
 		session_line_down(s, what, kept.retry_after_ms, -1);
 		break;
 	case RQ_RELIST:
-		if (s->state == SESSION_READY)
+		if (s->state == SESSION_READY) {
+			if (s->relist_kind >= 0)
+				tell_if_stale(s, s->relist_kind);
 			relist_next(s); /* this list can not be compared; the others may be */
+		}
 		break;
 	default:
 		break;
@@ -542,6 +620,16 @@ static void tell_updates(struct session *s)
 	}
 }
 
+/* What came from memory counts as changed unless it was found to be the same. */
+static void tell_if_stale(struct session *s, int list)
+{
+	unsigned bit = 1u << list;
+
+	if (s->stale_lists & bit)
+		tell_list_changed(s, (enum catalog_list)list);
+	s->stale_lists &= ~bit;
+}
+
 static void relist_next(struct session *s)
 {
 	struct request *r;
@@ -568,6 +656,8 @@ void replay_after(struct session *s)
 	for (int l = 0; l < LIST_COUNT; l++) {
 		any |= s->relist_pending[l] = catalog_has(s->catalog, (enum catalog_list)l);
 		s->relist_quiet[l] = false;
+		if (!s->relist_pending[l])
+			tell_if_stale(s, l); /* seen in part only: there is nothing to compare */
 	}
 	s->revived_at = s->now;
 	tell_updates(s);
@@ -588,6 +678,18 @@ void replay_on_list_changed(struct session *s)
 		relist_next(s);
 }
 
+/* The page as the client would see it. */
+static void digest_as_shown(struct session *s, enum catalog_list l, struct span result)
+{
+	struct buf less;
+
+	buf_init(&less, result.n + 16);
+	if (l == LIST_TOOLS && s->c->nignore_tools && catalog_hide_tools(s->c, result, &less) > 0)
+		result = buf_span(&less);
+	catalog_digest_page(s->catalog, &s->relist_digest, l, result);
+	buf_fini(&less);
+}
+
 void replay_on_relist(struct session *s, struct request *r, const struct rpc_msg *m)
 {
 	enum catalog_list l = (enum catalog_list)s->relist_kind;
@@ -596,10 +698,12 @@ void replay_on_relist(struct session *s, struct request *r, const struct rpc_msg
 
 	if (s->relist_kind < 0 || m->kind == RPC_ERROR) {
 		request_drop(s, r);
+		if (s->relist_kind >= 0)
+			tell_if_stale(s, s->relist_kind);
 		relist_next(s);
 		return;
 	}
-	catalog_digest_page(s->catalog, &s->relist_digest, l, m->result);
+	digest_as_shown(s, l, m->result);
 	if (json_type(cursor) == '"' && ++s->relist_pages < RELIST_MAX_PAGES) {
 		struct request *q;
 		buf_init(&params, cursor.n + 32);
@@ -614,6 +718,7 @@ void replay_on_relist(struct session *s, struct request *r, const struct rpc_msg
 		buf_fini(&params);
 	}
 	request_drop(s, r);
+	s->stale_lists &= ~(1u << l);
 	if (catalog_digest_equal(s->relist_digest, catalog_digest(s->catalog, l))) {
 		if (l == LIST_TOOLS)
 			catalog_confirm_tools(s->catalog);

@@ -106,6 +106,7 @@ void session_free(struct session *s)
 	subs_free(s);
 	stream_fini(s);
 	eras_free(s);
+	offline_free(s);
 	for (size_t i = 0; i < s->nxfers; i++)
 		if (s->xfers[i])
 			xfer_free(s, s->xfers[i]);
@@ -472,6 +473,7 @@ void session_line_down(struct session *s, const char *why, int64_t floor_ms, int
 		memcpy(s->drop_detail, s->detail, sizeof(s->drop_detail));
 		tell_client(s, kept, 0);
 	}
+	offline_recall(s);
 	session_enter(s, SESSION_WAIT, kept);
 	session_act(s, ACT_DROP_IDLE); /* what was pooled most likely died with it */
 	session_forget(s);
@@ -552,6 +554,7 @@ void session_ready(struct session *s)
 		s->window = 1;
 	}
 	s->outage_since = 0;
+	offline_over(s);
 	s->force_init = false;
 	s->streak = 0;
 	s->revived_misfits = 0;
@@ -708,6 +711,7 @@ void session_on_auth(struct session *s, enum signin o, struct span text, int64_t
 		return;
 	}
 	snprintf(what, sizeof(what), "%.*s", (int)(text.n < 590 ? text.n : 590), text.n ? text.p : "The sign-in failed");
+	offline_forget(s);
 	refuse_parked(s, ERR_AUTH_REQUIRED, what, -1);
 	if (s->state == SESSION_AUTH)
 		session_enter(s, !s->client_initialized ? SESSION_START : s->auth_from == SESSION_READY ? SESSION_READY : SESSION_DOWN, "the sign-in failed");
@@ -773,6 +777,7 @@ void session_on_time(struct session *s, int64_t now, int64_t wall_s)
 			wind_up(s);
 		return;
 	}
+	offline_on_time(s);
 	if (s->state == SESSION_WAIT && s->wait_until && now >= s->wait_until)
 		session_reconnect(s);
 	if (s->next_due && now >= s->next_due)
@@ -787,7 +792,7 @@ int64_t session_deadline(const struct session *s)
 {
 	int64_t t = s->next_due;
 	int64_t all[] = { s->state == SESSION_WAIT ? s->wait_until : 0, stream_deadline(s), keepalive_deadline(s), outbox_deadline(s),
-		s->eof || s->signalled ? s->drain_until : 0 };
+		offline_deadline(s), s->eof || s->signalled ? s->drain_until : 0 };
 
 	if (s->ended)
 		return 0;

@@ -47,7 +47,7 @@ enum action_kind {
 	ACT_SECRET,  /* register `text` with the redactor before anything else is logged */
 	ACT_CHANGED, /* state, era or counters changed in a way worth showing */
 	ACT_DROP_IDLE, /* close idle pooled connections */
-	ACT_REMEMBER,  /* offline memory: kind in `status`, `text` is the document to keep */
+	ACT_REMEMBER,  /* offline memory: enum remember in `status`, `text` is the document to keep (one line; "": that kind is void) */
 	ACT_END,     /* the loop may end; everything was answered */
 };
 
@@ -69,6 +69,7 @@ struct action {
 	int status;
 	int level;            /* enum log_level */
 	int attempt;
+	bool goes_on, unfinished; /* ACT_REMEMBER: a further page of the listing; more pages follow */
 	const char *circuit;  /* breaker state, or NULL */
 	int64_t latency_ms;
 	char ref[9];
@@ -126,8 +127,16 @@ void session_on_auth(struct session *s, enum signin o, struct span text, int64_t
 void session_on_auth_url(struct session *s, struct span url, int64_t now);
 void session_on_wake(struct session *s, bool forced, int64_t now);
 void session_on_time(struct session *s, int64_t now, int64_t wall_s);
-/* What an earlier run remembered of this server (offline start): the documents
- * of ACT_REMEMBER, by kind. */
+/* What an earlier run remembered of this server (offline start): one document
+ * of ACT_REMEMBER. The handshake before the client's first line; lists, page
+ * by page, when REMEMBER_RECALL asks for them. age_s: how old it is. */
+enum remember {
+	REMEMBER_RECALL = -2,  /* nothing to keep: the lists are wanted now */
+	REMEMBER_NOTHING = -1, /* the credentials were refused: all that is kept must go */
+	REMEMBER_HANDSHAKE,
+	REMEMBER_LIST,         /* + enum catalog_list */
+	REMEMBER_KINDS = REMEMBER_LIST + 4,
+};
 void session_on_memory(struct session *s, int kind, struct span text, int64_t age_s);
 
 /* ---- what next ------------------------------------------------------------------------ */

@@ -192,6 +192,12 @@ struct session {
 	struct span cur_whole;       /* its whole collected body */
 	size_t lingering;
 	struct eras *eras;           /* translation between eras, NULL until needed */
+
+	struct memory *memory;       /* of an earlier run, until the server is there; NULL: none */
+	bool offline;                /* the client was answered from it */
+	bool remembered;             /* this run's handshake was handed out to be kept */
+	bool credentials_refused;    /* a 401 or 403 came, and no success after it */
+	unsigned stale_lists;        /* bit for each list that was answered from it */
 };
 
 /* ---- session.c ------------------------------------------------------------------------- */
@@ -297,6 +303,11 @@ void probe_begin(struct session *s);
 void probe_next(struct session *s, const char *why);
 /* server/discover was not answered as a modern server does. */
 void probe_not_modern(struct session *s);
+/* REVIVE: the transport does not fit; another one, unless the era is known. */
+void replay_next(struct session *s, const char *why);
+/* The client's initialize (r; NULL: gone already) was answered from memory in
+ * PROBE: its attempt becomes a step of a revival. floor_ms: as in session_line_down(). */
+void replay_adopt(struct session *s, struct request *r, int64_t floor_ms);
 void replay_begin(struct session *s);
 void replay_on_endpoint(struct session *s);
 void replay_on_answer(struct session *s, struct request *r, const struct rpc_msg *m);
@@ -350,5 +361,25 @@ bool eras_spent(const struct request *r);
 void eras_learn_legacy(struct session *s, struct span init_params);
 bool eras_m2l(const struct session *s);
 bool eras_l2m(const struct session *s);
+/* A revived 2026-07-28 server answered server/discover. */
+void eras_rediscovered(struct session *s, const struct rpc_msg *m);
+
+/* ---- offline.c: answers from an earlier run's memory ------------------------------------------------ */
+/* A handshake succeeded (result: of initialize, or of server/discover by era); a page went to the client. */
+void offline_learn_handshake(struct session *s, struct span result);
+void offline_learn_page(struct session *s, int list, struct span cursor, struct span result);
+/* An exchange ended: was it a refusal of the credentials? */
+void offline_on_end(struct session *s, const struct xfer *x);
+void offline_forget(struct session *s);
+void offline_recall(struct session *s);
+/* True when the request was answered from memory. */
+bool offline_intake(struct session *s, const struct rpc_msg *m);
+/* r is about to be refused: true when it was answered from memory instead (and dropped). */
+bool offline_instead(struct session *s, struct request *r, enum error_kind k, int64_t floor_ms);
+int64_t offline_deadline(const struct session *s);
+void offline_on_time(struct session *s);
+/* The server is there. */
+void offline_over(struct session *s);
+void offline_free(struct session *s);
 
 #endif

@@ -278,7 +278,7 @@ static void sse_stream_done(struct session *s, struct xfer *x, const struct http
 	if (s->state == SESSION_PROBE)
 		probe_next(s, text);
 	else
-		session_line_down(s, text, -1, -1);
+		replay_next(s, text);
 }
 
 void stream_on_done(struct session *s, struct xfer *x, const struct http_result *r, const char *what)

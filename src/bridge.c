@@ -502,13 +502,15 @@ static int bridge_open(struct bridge *b, struct err *e)
 	static const int signals[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2 };
 	struct session_seed seed;
 	struct report_config rc = { .name = b->o->log.name, .origin = b->o->url.origin, .log_ring = b->o->log_ring,
-		.metrics_file = b->o->metrics_file, .redactor = b->redactor };
+		.metrics_file = b->o->metrics_file, .redactor = b->redactor, .host = b->o->url.host, .port = b->o->url.port,
+		.unix_socket = b->o->http.unix_socket != NULL };
 
 	b->report = report_new(&rc, loop_now());
 	b->loop = loop_new(e);
 	if (!b->loop || loop_signals(b->loop, signals, sizeof(signals) / sizeof(*signals), e) != 0)
 		return -1;
 	b->o->core.legacy_only = b->o->legacy_only;
+	b->o->core.trace_inject = b->o->trace_inject;
 	b->o->core.ignore_tools = (const char *const *)b->o->ignore_tools.v;
 	b->o->core.nignore_tools = b->o->ignore_tools.n;
 	b->o->http.parallel = b->o->core.max_in_flight + 8; /* the stream, pings and answers beside them */
@@ -531,7 +533,7 @@ static int bridge_open(struct bridge *b, struct err *e)
 	if (!b->session)
 		return err_set(e, "out of memory");
 	if (b->report)
-		report_attach(b->report, b->session, b->http);
+		report_attach(b->report, b->session, b->http, b->loop);
 	if (b->o->core.offline_start)
 		b->memory = memory_for(b->o);
 	memory_tell(b->memory, b->session, loop_wall_now());
@@ -540,11 +542,11 @@ static int bridge_open(struct bridge *b, struct err *e)
 
 static void bridge_close(struct bridge *b)
 {
-	report_free(b->report);
+	stdio_free(b->io);
+	report_free(b->report, b->signal ? REPORT_SIGNAL_MS : REPORT_END_MS);
 	memory_free(b->memory, loop_wall_now());
 	session_free(b->session);
 	headers_drop(b);
-	stdio_free(b->io);
 	auth_bridge_free(b->auth);
 	free(b->used);
 	http_free(b->http);

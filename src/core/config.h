@@ -50,6 +50,7 @@ struct core_config {
 	const char *const *ignore_tools; size_t nignore_tools;     /* globs: hidden from the client */
 	const int64_t *retry_errors; size_t nretry_errors;         /* JSON-RPC codes */
 	bool idempotency_key;                    /* true */
+	bool trace_inject;                       /* --trace-inject */
 	bool tool_errors_protocol;               /* --tool-errors protocol */
 
 	bool legacy_only;                        /* never ask for 2026-07-28 */

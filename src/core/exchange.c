@@ -276,6 +276,8 @@ static int post_lines(struct session *s, struct request *r, struct xfer *x)
 
 	if (meta.p && trace_headers(meta, &x->lines) != 0)
 		return -1;
+	if (r->trace[0] && buf_printf(&x->lines, "traceparent: %s\n", r->trace) != 0)
+		return -1;
 	if (r->is_tool_call && r->purpose == RQ_CLIENT && s->c->idempotency_key) {
 		struct span key = json_get(meta, "idempotencyKey");
 		struct buf text;
@@ -317,7 +319,7 @@ static int post_to(struct session *s, struct request *r, struct span url, unsign
 
 	if (!redirects) {
 		choose_id(s, r);
-		if (eras_render(s, r) != 0)
+		if (eras_render(s, r) != 0 || inject_trace(s, r) != 0)
 			return -1;
 		if (r->attempts++) {
 			s->n.retries++;
@@ -451,7 +453,7 @@ void request_refuse(struct session *s, struct request *r, enum error_kind k, con
 	}
 	if (s->hook) {
 		struct session_answer an = { .method = r->method, .tool = r->tool, .id = r->id, .params = r->params, .started_ms = r->arrived,
-			.latency_us_lower = (s->now - r->arrived) * 1000, .attempts = r->attempts, .own_error = (int)k + 1 };
+			.latency_us_lower = (s->now - r->arrived) * 1000, .attempts = r->attempts, .own_error = (int)k + 1, .trace = span_str(r->trace) };
 		s->hook(s->hook_arg, &an);
 	}
 	request_drop(s, r);
@@ -573,7 +575,7 @@ static void learn_from_answer(struct session *s, struct request *r, const struct
 static void tell_hook(struct session *s, struct request *r, const struct rpc_msg *m)
 {
 	struct session_answer an = { .method = r->method, .tool = r->tool, .id = r->id, .params = r->params, .started_ms = r->arrived,
-		.latency_us_lower = (s->now - r->arrived) * 1000, .attempts = r->attempts };
+		.latency_us_lower = (s->now - r->arrived) * 1000, .attempts = r->attempts, .trace = span_str(r->trace) };
 	int64_t code = 0;
 	bool is_error = false;
 

@@ -67,6 +67,7 @@ struct request {
 	int64_t probed_at;
 	unsigned attempts, revives;
 	uint64_t barrier;                 /* notifications up to this number go first */
+	char trace[56];                   /* traceparent of ours, "" none */
 	unsigned char why;                /* enum retry_why, when it waits to be sent again */
 	bool maybe_ran, went_stale, repeatable, cancelled, resumable, counted;
 	bool is_tool_call, is_listen;

@@ -202,6 +202,7 @@ void session_look(const struct session *s, struct session_view *v, int64_t now);
 struct session_answer {
 	struct span method, tool;  /* tool: decoded name, tools/call only */
 	struct span id, params;    /* raw */
+	struct span trace;         /* the traceparent that --trace-inject added; n == 0: none */
 	int64_t latency_us_lower;  /* ms * 1000 */
 	int64_t started_ms;
 	unsigned attempts;

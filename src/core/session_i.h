@@ -268,6 +268,10 @@ void request_hold_open(struct session *s, struct request *r);
 /* No answer is due before `until` (0: the usual limits again). */
 void request_keep_waiting(struct session *s, struct request *r, int64_t until);
 
+/* ---- inject.c ------------------------------------------------------------------------------ */
+/* Adds a traceparent to the body of r for this attempt, where the user asked for it. 0 or -1. */
+int inject_trace(struct session *s, struct request *r);
+
 /* ---- intake.c ------------------------------------------------------------------------------ */
 void intake_line(struct session *s, struct span line, struct buf *big);
 

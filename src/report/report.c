@@ -15,6 +15,7 @@
 #include "io/loop.h"
 #include "report/board.h"
 #include "report/metrics.h"
+#include "report/otlp.h"
 #include "report/ring.h"
 #include "report/rundir.h"
 #include "report/stats.h"
@@ -34,7 +35,7 @@ struct mark {
 struct report {
 	struct report_config c;
 	struct session *session;
-	struct http *http;
+	struct otlp *otlp;           /* NULL: not asked for */
 	const struct session_counters *n;
 	struct stats stats;
 	struct ring ring;
@@ -42,7 +43,7 @@ struct report {
 	int dir;                     /* -1: none */
 	int64_t started_at, open_at, started_s;
 	bool opened, metrics_failed;
-	struct mark shown, published;
+	struct mark shown, published, exported;
 	uint64_t changes, drops, reconnects, exports_lost;
 	int64_t seq;
 };
@@ -153,16 +154,31 @@ static void show(struct report *r, int64_t now)
 		log_debug("the status could not be written");
 }
 
+static struct metrics_input numbers(struct report *r, struct session_view *v, int64_t now, bool ended)
+{
+	session_look(r->session, v, now);
+	return (struct metrics_input){ .name = r->c.name, .origin = r->c.origin, .program = VERSION, .view = v, .stats = &r->stats,
+		.started_s = r->started_s, .peak_kib = peak_memory(), .log_lines_lost = log_dropped() + r->ring.lost,
+		.spans_lost = r->otlp ? otlp_spans_lost(r->otlp) : 0,
+		.exports_lost = r->exports_lost + (r->otlp ? otlp_exports_lost(r->otlp) : 0), .ended = ended };
+}
+
+static void export_metrics(struct report *r, int64_t now, bool ended)
+{
+	struct session_view v;
+	struct metrics_input in = numbers(r, &v, now, ended);
+
+	r->exported = mark_now(r, now);
+	otlp_send_metrics(r->otlp, &in);
+}
+
 static void publish(struct report *r, int64_t now, bool ended)
 {
 	struct session_view v;
-	struct metrics_input in = { .name = r->c.name, .origin = r->c.origin, .program = VERSION, .view = &v, .stats = &r->stats,
-		.started_s = r->started_s, .peak_kib = peak_memory(), .log_lines_lost = log_dropped() + r->ring.lost,
-		.exports_lost = r->exports_lost, .ended = ended };
+	struct metrics_input in = numbers(r, &v, now, ended);
 	struct err e;
 
 	r->published = mark_now(r, now);
-	session_look(r->session, &v, now);
 	if (metrics_write(r->c.metrics_file, &in, &e) == 0) {
 		r->metrics_failed = false;
 		return;
@@ -181,6 +197,12 @@ static void on_answer(void *arg, const struct session_answer *a)
 	enum outcome o = a->own_error ? OUTCOME_OWN_ERROR : a->rpc_error ? OUTCOME_ERROR : a->tool_error ? OUTCOME_TOOL_ERROR : OUTCOME_OK;
 
 	stats_on_answer(&r->stats, a->method, a->tool, a->latency_us_lower / 1000, o, a->rpc_error);
+	if (r->otlp) {
+		struct session_view v;
+		unsigned generation;
+		session_look(r->session, &v, 0);
+		otlp_on_answer(r->otlp, a, v.version, session_headers(r->session, &generation));
+	}
 }
 
 void report_on_changed(struct report *r)
@@ -193,17 +215,22 @@ void report_on_changed(struct report *r)
 	session_look(r->session, &v, 0);
 	if (r->n->drops != r->drops)
 		stats_on_drop(&r->stats, v.last_drop_why);
-	if (r->n->reconnects != r->reconnects && v.last_drop_len_ms >= 0)
+	if (r->n->reconnects != r->reconnects && v.last_drop_len_ms >= 0) {
 		stats_on_return(&r->stats, v.last_drop_len_ms);
+		if (r->otlp)
+			otlp_on_return(r->otlp, v.last_drop_len_ms, v.last_drop_why, v.last_drop_detail);
+	}
 	r->drops = r->n->drops;
 	r->reconnects = r->n->reconnects;
 }
 
 bool report_on_http(struct report *r, const struct http_event *ev, int64_t now)
 {
-	(void)r;
-	(void)now;
-	return (ev->token & (uint64_t)0xff << 56) == REPORT_TOKEN_BASE;
+	if ((ev->token & (uint64_t)0xff << 56) != REPORT_TOKEN_BASE)
+		return false;
+	if (r->otlp)
+		otlp_on_http(r->otlp, ev, now);
+	return true;
 }
 
 static void add_quantiles(struct buf *b, const struct hist *h)
@@ -279,13 +306,26 @@ static int64_t due(const struct report *r, const struct mark *m, int64_t pace_ms
 
 static int64_t sooner(int64_t a, int64_t b) { return !a ? b : !b ? a : a < b ? a : b; }
 
+static int64_t export_due(const struct report *r, int64_t now)
+{
+	int64_t t;
+
+	if (!r->otlp)
+		return 0;
+	t = otlp_takes_metrics(r->otlp) ? due(r, &r->exported, otlp_interval_ms(r->otlp), now) : 0;
+	return sooner(t, otlp_deadline(r->otlp));
+}
+
 int64_t report_deadline(struct report *r, int64_t now)
 {
+	int64_t t;
+
 	if (!r->session)
 		return 0;
 	if (!r->opened)
 		return r->open_at;
-	return sooner(due(r, &r->shown, BOARD_MS, now), r->c.metrics_file ? due(r, &r->published, METRICS_MS, now) : 0);
+	t = sooner(due(r, &r->shown, BOARD_MS, now), r->c.metrics_file ? due(r, &r->published, METRICS_MS, now) : 0);
+	return sooner(t, export_due(r, now));
 }
 
 void report_on_time(struct report *r, int64_t now)
@@ -304,6 +344,12 @@ void report_on_time(struct report *r, int64_t now)
 	t = r->c.metrics_file ? due(r, &r->published, METRICS_MS, now) : 0;
 	if (t && now >= t)
 		publish(r, now, false);
+	if (!r->otlp)
+		return;
+	t = otlp_takes_metrics(r->otlp) ? due(r, &r->exported, otlp_interval_ms(r->otlp), now) : 0;
+	if (t && now >= t)
+		export_metrics(r, now, false);
+	otlp_on_time(r->otlp, now);
 }
 
 /* ---- life ----------------------------------------------------------------------------------------- */
@@ -311,10 +357,16 @@ void report_on_time(struct report *r, int64_t now)
 struct report *report_new(const struct report_config *c, int64_t now)
 {
 	struct report *r = calloc(1, sizeof(*r));
+	struct otlp_config oc = { .name = c->name, .host = c->host, .port = c->port, .unix_socket = c->unix_socket,
+		.redactor = c->redactor, .token_base = REPORT_TOKEN_BASE };
+	struct err e;
 
 	if (!r)
 		return NULL;
 	r->c = *c;
+	r->otlp = otlp_new(&oc, &e);
+	if (!r->otlp && e.text[0])
+		log_warn("nothing is exported to OTEL_EXPORTER_OTLP_ENDPOINT: %s", e.text);
 	r->dir = r->board.fd = -1;
 	r->started_at = now;
 	r->open_at = now + FIRST_MS;
@@ -326,18 +378,28 @@ struct report *report_new(const struct report_config *c, int64_t now)
 	return r;
 }
 
-void report_attach(struct report *r, struct session *s, struct http *h)
+void report_attach(struct report *r, struct session *s, struct http *h, struct loop *l)
 {
 	struct session_view v;
 
 	r->session = s;
-	r->http = h;
+	if (r->otlp)
+		otlp_attach(r->otlp, h, l);
 	session_look(s, &v, 0);
 	r->n = v.counters;
 	session_set_hook(s, on_answer, r);
 }
 
-void report_free(struct report *r)
+static void finish_exports(struct report *r, int64_t limit_ms)
+{
+	if (!r->otlp || !r->session)
+		return;
+	if (otlp_takes_metrics(r->otlp))
+		export_metrics(r, loop_now(), true);
+	otlp_finish(r->otlp, limit_ms);
+}
+
+void report_free(struct report *r, int64_t limit_ms)
 {
 	if (!r)
 		return;
@@ -346,6 +408,8 @@ void report_free(struct report *r)
 		open_files(r);
 	if (r->session && r->c.metrics_file)
 		publish(r, loop_now(), true);
+	finish_exports(r, limit_ms);
+	otlp_free(r->otlp);
 	log_set_hook(LOG_SILENT, NULL, NULL);
 	if (r->session)
 		session_set_hook(r->session, NULL, NULL);

@@ -11,6 +11,7 @@
 #include "base/redact.h"
 #include "core/session.h"
 #include "io/http.h"
+#include "io/loop.h"
 
 struct report;
 
@@ -18,7 +19,9 @@ struct report;
 #define REPORT_TOKEN_BASE ((uint64_t)0xB0 << 56)
 
 struct report_config {
-	const char *name, *origin;   /* borrowed */
+	const char *name, *origin, *host; /* borrowed */
+	int port;
+	bool unix_socket;
 	bool log_ring;
 	const char *metrics_file;    /* NULL: none */
 	struct redactor *redactor;
@@ -27,10 +30,13 @@ struct report_config {
 /* Begins to collect log lines of level info and above. Before the session, so
  * that its first lines count. NULL: no memory. No file is touched yet. */
 struct report *report_new(const struct report_config *c, int64_t now);
-/* From now on s is what is reported; http carries exports. Both outlive the report. */
-void report_attach(struct report *r, struct session *s, struct http *h);
-/* Says the last things (without waiting for anything) and takes the status away. NULL does nothing. */
-void report_free(struct report *r);
+/* From now on s is what is reported; http carries exports. All outlive the report. */
+void report_attach(struct report *r, struct session *s, struct http *h, struct loop *l);
+#define REPORT_END_MS 500
+#define REPORT_SIGNAL_MS 100
+/* Says the last things and takes the status away. Exports that are under way
+ * get limit_ms; nothing else is waited for. NULL does nothing. */
+void report_free(struct report *r, int64_t limit_ms);
 
 /* ACT_CHANGED. */
 void report_on_changed(struct report *r);

@@ -23,10 +23,13 @@ static bool is_id(const char *p, size_t n)
 
 bool trace_parse(struct span t, struct trace_parent *out)
 {
-	const char *trace = t.p + 3, *span = t.p + 36, *flags = t.p + 53;
+	const char *trace, *span, *flags;
 
 	if (t.n < TRACEPARENT || t.p[2] != '-' || t.p[35] != '-' || t.p[52] != '-')
 		return false;
+	trace = t.p + 3;
+	span = t.p + 36;
+	flags = t.p + 53;
 	if (!is_hex(t.p, 2) || !is_id(trace, TRACE_ID) || !is_id(span, TRACE_SPAN) || !is_hex(flags, 2))
 		return false;
 	if (memcmp(t.p, "ff", 2) == 0 || (t.n > TRACEPARENT && (memcmp(t.p, "00", 2) == 0 || t.p[TRACEPARENT] != '-')))

@@ -1,0 +1,1169 @@
+/* The session's table: every state met by every kind of event, and the rules
+ * that stand around it: replay, the gentle start, order, keepalive, the
+ * breaker, the end. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "core_harness.h"
+
+#define N(a) (sizeof(a) / sizeof((a)[0]))
+
+/* ---- into each state ---------------------------------------------------------------------- */
+
+static struct core_config http_only(void)
+{
+	struct core_config c = play_config();
+
+	c.transport = TRANSPORT_HTTP;
+	return c;
+}
+
+static struct core_config sse_only(void)
+{
+	struct core_config c = play_config();
+
+	c.transport = TRANSPORT_SSE;
+	return c;
+}
+
+/* A request whose connection fails takes the line down. */
+static void cut(struct play *p)
+{
+	play_ask(p, 900, "resources/read");
+	play_fail(p, play_must_find(p, "resources/read"), HTTP_CONNECT, false);
+}
+
+static void into(struct play *p, struct core_config *c, enum session_state st)
+{
+	if (st == SESSION_DOWN)
+		c->max_retries = 0;
+	play_open(p, c, 5);
+	if (st == SESSION_START)
+		return;
+	if (st == SESSION_PROBE) {
+		play_client(p, PLAY_INITIALIZE);
+		return;
+	}
+	play_ready(p, false);
+	switch (st) {
+	case SESSION_WAIT:
+	case SESSION_DOWN:
+		cut(p);
+		break;
+	case SESSION_REVIVE:
+		cut(p);
+		while (play_state(p) == SESSION_WAIT)
+			MUST(play_next(p));
+		break;
+	case SESSION_AUTH:
+		p->challenge = CHALLENGE_PARK;
+		play_ask(p, 901, "resources/read");
+		play_respond(p, play_must_find(p, "resources/read"), (struct head){ .status = 401, .www = "Bearer" }, NULL);
+		break;
+	case SESSION_DRAIN:
+		session_on_client_eof(p->s, p->now);
+		play_perform(p);
+		break;
+	default:
+		break;
+	}
+	assert_int_equal(play_state(p), st);
+}
+
+/* ---- client message ------------------------------------------------------------------------- */
+
+static void a_request_meets_each_state(void **state)
+{
+	static const struct { enum session_state st; const char *refused; bool posted; } rows[] = {
+		{ SESSION_START, "unsupported", false }, { SESSION_PROBE, NULL, false }, { SESSION_READY, NULL, true }, { SESSION_WAIT, NULL, false },
+		{ SESSION_REVIVE, NULL, false }, { SESSION_AUTH, NULL, false }, { SESSION_DOWN, "upstream_unavailable", false }, { SESSION_DRAIN, "shutting_down", false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < N(rows); i++) {
+		struct core_config c = http_only();
+		struct play p;
+
+		into(&p, &c, rows[i].st);
+		play_ask(&p, 9, "prompts/get");
+		assert_int_equal(play_count(&p, "prompts/get"), rows[i].posted);
+		if (rows[i].refused)
+			assert_true(play_refused(&p, "9", rows[i].refused));
+		else
+			assert_int_equal(play_answers(&p, "9", NULL), 0);
+		play_close(&p);
+	}
+}
+
+static void a_ping_is_answered_by_the_bridge_wherever_the_line_is_not_up(void **state)
+{
+	(void)state;
+	for (enum session_state st = SESSION_START; st < SESSION_DRAIN; st++) {
+		struct core_config c = http_only();
+		struct play p;
+
+		into(&p, &c, st);
+		play_client(&p, "{\"jsonrpc\":\"2.0\",\"id\":9,\"method\":\"ping\"}");
+		assert_int_equal(play_answers(&p, "9", NULL), st == SESSION_READY ? 0 : 1);
+		play_close(&p);
+	}
+}
+
+static void a_second_initialize_under_way_is_refused_and_a_later_one_starts_anew(void **state)
+{
+	struct core_config c = http_only();
+	struct play p;
+
+	(void)state;
+	into(&p, &c, SESSION_PROBE);
+	play_client(&p, "{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"initialize\",\"params\":{}}");
+	assert_int_equal(play_answers(&p, "2", NULL), 1);
+	assert_true(play_said(&p, "already under way"));
+	play_hello(&p, "sid-1");
+	play_client(&p, "{\"jsonrpc\":\"2.0\",\"id\":3,\"method\":\"initialize\",\"params\":{\"protocolVersion\":\"2025-06-18\"}}");
+	assert_int_equal(play_state(&p), SESSION_PROBE);
+	play_hello(&p, "sid-2");
+	assert_int_equal(play_answers(&p, "3", NULL), 1);
+	assert_int_equal(play_state(&p), SESSION_READY);
+	play_close(&p);
+}
+
+/* ---- signal, end of input ------------------------------------------------------------------------ */
+
+static void a_signal_ends_every_state_within_a_second_and_answers_what_waits(void **state)
+{
+	(void)state;
+	for (enum session_state st = SESSION_START; st < SESSION_DRAIN; st++) {
+		struct core_config c = http_only();
+		int64_t began;
+		struct play p;
+
+		into(&p, &c, st);
+		if (st != SESSION_START)
+			play_ask(&p, 9, "prompts/get");
+		began = p.now;
+		session_on_signal(p.s, p.now);
+		play_perform(&p);
+		while (!p.ended)
+			assert_true(play_next(&p));
+		assert_true(p.now - began <= 1000);
+		assert_int_equal(play_answers(&p, "9", NULL), st != SESSION_START);
+		play_close(&p);
+	}
+}
+
+static void the_second_signal_ends_at_once(void **state)
+{
+	struct core_config c = http_only();
+	struct play p;
+
+	(void)state;
+	into(&p, &c, SESSION_READY);
+	play_call(&p, 9, "act");
+	session_on_signal(p.s, p.now);
+	play_perform(&p);
+	assert_false(p.ended);
+	session_on_signal(p.s, p.now);
+	play_perform(&p);
+	assert_true(p.ended);
+	play_close(&p);
+}
+
+static void at_the_end_of_input_what_runs_may_finish_and_the_session_is_given_back(void **state)
+{
+	struct core_config c = http_only();
+	struct transfer *t;
+	struct play p;
+
+	(void)state;
+	into(&p, &c, SESSION_READY);
+	play_call(&p, 9, "act");
+	session_on_client_eof(p.s, p.now);
+	play_perform(&p);
+	play_pass(&p, 3000);
+	assert_int_equal(play_state(&p), SESSION_READY);
+	play_json(&p, play_must_find(&p, "tools/call"), "\"result\":{}");
+	assert_int_equal(play_answers(&p, "9", NULL), 1);
+	t = play_must_find(&p, "DELETE");
+	assert_int_equal(t->set, HEADERS_SESSION);
+	assert_false(p.ended);
+	play_status(&p, t, 200);
+	assert_true(p.ended);
+	play_close(&p);
+}
+
+static void at_the_end_of_input_leftovers_are_answered_after_five_seconds(void **state)
+{
+	struct core_config c = http_only();
+	const char *answer = NULL;
+	struct play p;
+
+	(void)state;
+	into(&p, &c, SESSION_READY);
+	play_call(&p, 9, "act");
+	session_on_client_eof(p.s, p.now);
+	play_pass(&p, 4999);
+	assert_int_equal(play_answers(&p, "9", NULL), 0);
+	play_pass(&p, 1);
+	assert_int_equal(play_answers(&p, "9", &answer), 1);
+	assert_non_null(strstr(answer, "shutting_down"));
+	assert_non_null(strstr(answer, "may have taken effect"));
+	assert_non_null(play_find(&p, "DELETE"));
+	play_pass(&p, 1000);
+	assert_true(p.ended);
+	play_close(&p);
+}
+
+static void a_cancelled_request_does_not_hold_up_the_end(void **state)
+{
+	struct core_config c = http_only();
+	struct play p;
+
+	(void)state;
+	into(&p, &c, SESSION_READY);
+	play_call(&p, 9, "act");
+	play_cancel(&p, 9);
+	play_status(&p, play_must_find(&p, "notifications/cancelled"), 202);
+	session_on_client_eof(p.s, p.now);
+	play_perform(&p);
+	assert_non_null(play_find(&p, "DELETE"));
+	play_close(&p);
+}
+
+static void input_piped_in_before_anything_was_connected_is_answered(void **state)
+{
+	struct core_config c = http_only();
+	struct play p;
+
+	(void)state;
+	play_open(&p, &c, 1);
+	play_client(&p, PLAY_INITIALIZE);
+	play_client(&p, PLAY_INITIALIZED);
+	play_ask(&p, 9, "tools/list");
+	session_on_client_eof(p.s, p.now);
+	play_perform(&p);
+	play_serve(&p, 6000);
+	assert_int_equal(play_answers(&p, "9", NULL), 1);
+	assert_true(p.ended);
+	play_close(&p);
+}
+
+/* ---- PROBE --------------------------------------------------------------------------------------- */
+
+static void the_wrong_transport_leads_to_the_next_one_and_success_decides(void **state)
+{
+	static const int statuses[] = { 400, 404, 405 };
+
+	(void)state;
+	for (size_t i = 0; i < N(statuses); i++) {
+		struct core_config c = play_config();
+		struct session_view v;
+		struct transfer *g, *t;
+		struct play p;
+
+		play_open(&p, &c, 1);
+		play_client(&p, PLAY_INITIALIZE);
+		play_status(&p, play_must_find(&p, "initialize"), statuses[i]);
+		g = play_endpoint(&p);
+		t = play_must_find(&p, "initialize");
+		assert_true(span_is(buf_span(&t->url), "https://server.test/messages?s=1"));
+		play_status(&p, t, 202);
+		play_answer_on(&p, g, NULL, t, PLAY_HELLO_SSE);
+		session_look(p.s, &v, p.now);
+		assert_int_equal(v.state, SESSION_READY);
+		assert_int_equal(v.era, ERA_SSE);
+		play_close(&p);
+	}
+}
+
+static void when_no_transport_is_left_the_handshake_waits_and_tries_again(void **state)
+{
+	struct core_config c = play_config();
+	struct play p;
+
+	(void)state;
+	play_open(&p, &c, 1);
+	play_client(&p, PLAY_INITIALIZE);
+	play_status(&p, play_must_find(&p, "initialize"), 404);
+	play_status(&p, play_must_find(&p, "GET"), 404);
+	assert_int_equal(play_state(&p), SESSION_WAIT);
+	while (play_state(&p) == SESSION_WAIT)
+		assert_true(play_next(&p));
+	play_hello(&p, NULL);
+	assert_int_equal(play_answers(&p, "\"init\"", NULL), 1);
+	play_close(&p);
+}
+
+static void an_endpoint_of_another_origin_is_refused(void **state)
+{
+	struct core_config c = sse_only();
+	struct play p;
+
+	(void)state;
+	play_open(&p, &c, 1);
+	play_client(&p, PLAY_INITIALIZE);
+	play_sse(&p, play_must_find(&p, "GET"));
+	play_data(&p, play_find(&p, "GET"), "event: endpoint\ndata: https://elsewhere.test/messages\n\n");
+	assert_int_equal(play_count(&p, "initialize"), 0);
+	assert_int_equal(play_state(&p), SESSION_WAIT);
+	play_close(&p);
+}
+
+struct probe_end { const char *name; struct head head; enum http_outcome outcome; enum session_state want; const char *refused; };
+
+static void what_meets_the_first_handshake_leads_where_the_table_says(void **state)
+{
+	static const struct probe_end rows[] = {
+		{ "connection refused", .outcome = HTTP_CONNECT, .want = SESSION_WAIT },
+		{ "reset", .outcome = HTTP_RESET, .want = SESSION_WAIT },
+		{ "429", { .status = 429 }, .want = SESSION_WAIT },
+		{ "503 with Retry-After", { .status = 503, .retry_after = "2" }, .want = SESSION_WAIT },
+		{ "502", { .status = 502 }, .want = SESSION_WAIT },
+		{ "500", { .status = 500 }, .want = SESSION_WAIT },
+		{ "401 and a sign-in", { .status = 401, .www = "Bearer" }, .want = SESSION_AUTH },
+		{ "403 for the scope", { .status = 403, .www = "Bearer error=\"insufficient_scope\"" }, .want = SESSION_AUTH },
+		{ "403", { .status = 403 }, .want = SESSION_START, .refused = "auth_required" },
+		{ "413", { .status = 413 }, .want = SESSION_START, .refused = "message_too_large" },
+		{ "a wait beyond patience", { .status = 429, .retry_after = "600" }, .want = SESSION_START, .refused = "rate_limited" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < N(rows); i++) {
+		struct core_config c = http_only();
+		struct transfer *t;
+		struct play p;
+
+		into(&p, &c, SESSION_PROBE);
+		p.challenge = CHALLENGE_PARK;
+		t = play_must_find(&p, "initialize");
+		if (rows[i].outcome)
+			play_fail(&p, t, rows[i].outcome, rows[i].outcome == HTTP_RESET);
+		else
+			play_respond(&p, t, rows[i].head, NULL);
+		if (play_state(&p) != rows[i].want)
+			fail_msg("%s: %s", rows[i].name, session_state_name(play_state(&p)));
+		if (rows[i].refused && !play_refused(&p, "\"init\"", rows[i].refused))
+			fail_msg("%s: not %s", rows[i].name, rows[i].refused);
+		play_close(&p);
+	}
+}
+
+static void a_handshake_that_is_held_too_long_is_answered(void **state)
+{
+	struct core_config c = http_only();
+	struct play p;
+
+	(void)state;
+	into(&p, &c, SESSION_PROBE);
+	for (int i = 0; i < 100 && !play_answers(&p, "\"init\"", NULL); i++) {
+		struct transfer *t = play_find(&p, "initialize");
+		if (t)
+			play_fail(&p, t, HTTP_CONNECT, false);
+		else
+			assert_true(play_next(&p));
+	}
+	assert_true(play_refused(&p, "\"init\"", "upstream_unavailable"));
+	assert_true(p.now <= 1000000 + 25000);
+	play_close(&p);
+}
+
+/* ---- WAIT and REVIVE -------------------------------------------------------------------------------- */
+
+static void requests_wait_in_order_and_go_out_gently_after_the_outage(void **state)
+{
+	struct core_config c = http_only();
+	size_t seen = 0, most[3] = { 0, 0, 0 };
+	struct play p;
+
+	(void)state;
+	into(&p, &c, SESSION_WAIT);
+	for (int i = 0; i < 20; i++)
+		play_ask(&p, 10 + i, "prompts/get");
+	while (!play_find(&p, "ping"))
+		assert_true(play_next(&p));
+	play_json(&p, play_must_find(&p, "ping"), "\"result\":{}");
+	assert_int_equal(play_state(&p), SESSION_READY);
+	for (int round = 0; round < 3; round++) {
+		struct transfer *open[64];
+		size_t n = 0;
+		for (struct transfer *t = p.transfers; t; t = t->next)
+			if (t->open && t->method == HTTP_POST)
+				open[n++] = t;
+		most[round] = n;
+		for (size_t k = n; k > 0; k--) { /* oldest first */
+			struct rpc_msg m = transfer_msg(open[k - 1]);
+			if (span_is(m.method, "prompts/get")) {
+				char id[20];
+				snprintf(id, sizeof(id), "%zu", 10 + seen++);
+				assert_true(span_is(m.id, id));
+			}
+			play_json(&p, open[k - 1], "\"result\":{}");
+		}
+	}
+	assert_int_equal(most[0], 1);
+	assert_in_range(most[1], 1, 3);
+	assert_in_range(most[2], 2, 8);
+	play_serve(&p, 1000);
+	for (int i = 0; i < 20; i++) {
+		char id[20];
+		snprintf(id, sizeof(id), "%d", 10 + i);
+		assert_int_equal(play_answers(&p, id, NULL), 1);
+	}
+	play_close(&p);
+}
+
+static void a_full_queue_and_a_long_wait_are_told(void **state)
+{
+	struct core_config c = http_only();
+	struct play p;
+
+	(void)state;
+	c.max_queue = 3;
+	into(&p, &c, SESSION_WAIT); /* one is parked already */
+	play_ask(&p, 10, "prompts/get");
+	play_ask(&p, 11, "prompts/get");
+	play_ask(&p, 12, "prompts/get");
+	assert_true(play_refused(&p, "12", "queue_full"));
+	assert_int_equal(play_answers(&p, "10", NULL) + play_answers(&p, "11", NULL), 0);
+	for (int i = 0; i < 200 && !play_answers(&p, "10", NULL); i++) {
+		struct transfer *t = play_find(&p, "ping");
+		if (t)
+			play_fail(&p, t, HTTP_CONNECT, false);
+		else
+			assert_true(play_next(&p));
+	}
+	assert_true(play_refused(&p, "10", "upstream_unavailable"));
+	assert_true(p.now <= 1000000 + 25000 + 10);
+	play_close(&p);
+}
+
+static void a_live_session_is_found_again_without_a_new_handshake(void **state)
+{
+	struct core_config c = http_only();
+	struct play p;
+
+	(void)state;
+	into(&p, &c, SESSION_REVIVE);
+	assert_int_equal(play_must_find(&p, "ping")->set, HEADERS_SESSION);
+	play_json(&p, play_find(&p, "ping"), "\"result\":{}");
+	assert_int_equal(play_state(&p), SESSION_READY);
+	assert_int_equal(play_count(&p, "initialize"), 1);
+	play_close(&p);
+}
+
+/* READY, with a level set, two subscriptions and the tools listed. */
+static void settle(struct play *p)
+{
+	play_learn_tools(p);
+	play_client(p, "{\"jsonrpc\":\"2.0\",\"id\":50,\"method\":\"logging/setLevel\",\"params\":{\"level\":\"warning\"}}");
+	play_serve(p, 1);
+	play_client(p, "{\"jsonrpc\":\"2.0\",\"id\":51,\"method\":\"resources/subscribe\",\"params\":{\"uri\":\"file:///a\"}}");
+	play_serve(p, 1);
+	play_client(p, "{\"jsonrpc\":\"2.0\",\"id\":52,\"method\":\"resources/subscribe\",\"params\":{\"uri\":\"file:///b\"}}");
+	play_serve(p, 1);
+}
+
+static void expect_step(struct play *p, const char *method, const char *body)
+{
+	struct transfer *t = play_must_find(p, method);
+
+	if (body && !memmem(buf_data(&t->kept), t->kept.len, body, strlen(body)))
+		fail_msg("%s: %s", method, buf_data(&t->kept));
+	play_serve_one(p, t);
+}
+
+static void a_lost_session_is_told_everything_again_in_order(void **state)
+{
+	struct core_config c = http_only();
+	struct play p;
+
+	(void)state;
+	into(&p, &c, SESSION_READY);
+	settle(&p);
+	play_call(&p, 9, "act");
+	play_status(&p, play_must_find(&p, "tools/call"), 404);
+	assert_int_equal(play_state(&p), SESSION_REVIVE);
+	assert_int_equal(play_must_find(&p, "initialize")->set, HEADERS_BASE);
+	expect_step(&p, "initialize", "\"params\":{\"protocolVersion\":\"2025-06-18\",\"capabilities\":{},\"clientInfo\":{\"name\":\"c\",\"version\":\"1\"}}");
+	expect_step(&p, "notifications/initialized", NULL);
+	expect_step(&p, "logging/setLevel", "\"warning\"");
+	expect_step(&p, "resources/subscribe", "file:///a");
+	expect_step(&p, "resources/subscribe", "file:///b");
+	assert_int_equal(play_state(&p), SESSION_READY);
+	play_serve(&p, 2000);
+	assert_int_equal(play_answers(&p, "9", NULL), 1);
+	assert_int_equal(play_answers(&p, "\"init\"", NULL), 1);
+	assert_int_equal(play_count(&p, "tools/call"), 2);
+	assert_int_equal(play_said_times(&p, "notifications/resources/updated"), 2);
+	assert_false(play_said(&p, "list_changed"));
+	play_close(&p);
+}
+
+static void list_changed_is_sent_only_where_the_new_session_differs(void **state)
+{
+	static const struct { const char *tools; bool changed; } rows[] = {
+		{ PLAY_TOOLS, false },
+		{ "\"result\":{ \"tools\" : [ {\"name\":\"safe\",\"annotations\":{\"readOnlyHint\":true}}, {\"name\":\"again\",\"annotations\":{\"idempotentHint\":true}},{\"name\":\"act\"}]}", false },
+		{ "\"result\":{\"tools\":[{\"name\":\"other\"}]}", true },
+		{ "\"result\":{\"tools\":[]}", true },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < N(rows); i++) {
+		struct core_config c = http_only();
+		struct play p;
+
+		into(&p, &c, SESSION_READY);
+		play_learn_tools(&p);
+		play_call(&p, 9, "act");
+		play_status(&p, play_must_find(&p, "tools/call"), 404);
+		expect_step(&p, "initialize", NULL);
+		expect_step(&p, "notifications/initialized", NULL);
+		play_json(&p, play_must_find(&p, "tools/list"), rows[i].tools);
+		assert_int_equal(play_said_times(&p, "notifications/tools/list_changed"), rows[i].changed);
+		assert_false(play_said(&p, "prompts/list_changed") || play_said(&p, "resources/list_changed"));
+		play_close(&p);
+	}
+}
+
+static void a_replayed_subscription_that_is_refused_is_dropped(void **state)
+{
+	struct core_config c = http_only();
+	struct play p;
+
+	(void)state;
+	into(&p, &c, SESSION_READY);
+	settle(&p);
+	for (int round = 0; round < 2; round++) {
+		play_call(&p, 9 + round, "act");
+		play_status(&p, play_must_find(&p, "tools/call"), 404);
+		expect_step(&p, "initialize", NULL);
+		expect_step(&p, "notifications/initialized", NULL);
+		expect_step(&p, "logging/setLevel", NULL);
+		if (round == 0)
+			play_error(&p, play_must_find(&p, "resources/subscribe"), 200, -32002, "Resource not found");
+		expect_step(&p, "resources/subscribe", "file:///b");
+		assert_int_equal(play_state(&p), SESSION_READY);
+		play_serve(&p, 1000);
+	}
+	play_close(&p);
+}
+
+struct revive_end { const char *name; struct head head; enum http_outcome outcome; enum session_state want; };
+
+static void what_meets_the_replayed_initialize_leads_where_the_table_says(void **state)
+{
+	static const struct revive_end rows[] = {
+		{ "refused", .outcome = HTTP_CONNECT, .want = SESSION_WAIT }, { "reset", .outcome = HTTP_RESET, .want = SESSION_WAIT },
+		{ "429", { .status = 429 }, .want = SESSION_WAIT }, { "500", { .status = 500 }, .want = SESSION_WAIT },
+		{ "503", { .status = 503, .retry_after = "3" }, .want = SESSION_WAIT }, { "404", { .status = 404 }, .want = SESSION_WAIT },
+		{ "405", { .status = 405 }, .want = SESSION_WAIT }, { "401", { .status = 401, .www = "Bearer" }, .want = SESSION_AUTH },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < N(rows); i++) {
+		struct core_config c = http_only();
+		struct transfer *t;
+		struct play p;
+
+		into(&p, &c, SESSION_READY);
+		play_ask(&p, 9, "prompts/get");
+		play_status(&p, play_must_find(&p, "prompts/get"), 404);
+		p.challenge = CHALLENGE_PARK;
+		t = play_must_find(&p, "initialize");
+		if (rows[i].outcome)
+			play_fail(&p, t, rows[i].outcome, rows[i].outcome == HTTP_RESET);
+		else
+			play_respond(&p, t, rows[i].head, NULL);
+		if (play_state(&p) != rows[i].want)
+			fail_msg("%s: %s", rows[i].name, session_state_name(play_state(&p)));
+		if (rows[i].want == SESSION_AUTH) {
+			session_on_auth(p.s, SIGNIN_OK, SPAN_NONE, p.now);
+			play_perform(&p);
+		}
+		play_serve(&p, 20000);
+		assert_int_equal(play_answers(&p, "9", NULL), 1);
+		assert_int_equal(play_count(&p, "initialize"), 3);
+		play_close(&p);
+	}
+}
+
+static void the_probe_that_finds_the_session_gone_starts_another_once_an_outage(void **state)
+{
+	struct core_config c = http_only();
+	struct play p;
+
+	(void)state;
+	into(&p, &c, SESSION_REVIVE);
+	play_status(&p, play_must_find(&p, "ping"), 404);
+	assert_int_equal(play_state(&p), SESSION_REVIVE);
+	expect_step(&p, "initialize", NULL);
+	play_status(&p, play_must_find(&p, "notifications/initialized"), 404);
+	assert_int_equal(play_state(&p), SESSION_WAIT);
+	play_close(&p);
+}
+
+static void a_request_revives_the_session_at_most_once(void **state)
+{
+	struct core_config c = http_only();
+	struct play p;
+
+	(void)state;
+	into(&p, &c, SESSION_READY);
+	play_ask(&p, 9, "prompts/get");
+	for (int i = 0; i < 2; i++) {
+		play_status(&p, play_must_find(&p, "prompts/get"), 404);
+		if (i == 0) {
+			expect_step(&p, "initialize", NULL);
+			expect_step(&p, "notifications/initialized", NULL);
+		}
+	}
+	assert_true(play_refused(&p, "9", "upstream_unavailable"));
+	assert_int_equal(play_state(&p), SESSION_WAIT);
+	play_close(&p);
+}
+
+static void past_five_a_minute_lost_sessions_are_failures_with_a_backoff(void **state)
+{
+	struct core_config c = http_only();
+	struct play p;
+
+	(void)state;
+	into(&p, &c, SESSION_READY);
+	for (int i = 0; i < 6; i++) {
+		play_ask(&p, 10 + i, "prompts/get");
+		play_status(&p, play_must_find(&p, "prompts/get"), 404);
+		if (i == 5)
+			break;
+		assert_int_equal(play_state(&p), SESSION_REVIVE);
+		play_serve(&p, 500);
+		assert_int_equal(play_state(&p), SESSION_READY);
+	}
+	assert_int_equal(play_state(&p), SESSION_WAIT);
+	play_close(&p);
+}
+
+static void a_notification_that_every_session_refuses_is_dropped(void **state)
+{
+	struct core_config c = http_only();
+	struct play p;
+
+	(void)state;
+	into(&p, &c, SESSION_READY);
+	play_client(&p, "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/roots/list_changed\"}");
+	for (int i = 0; i < 100; i++) {
+		struct transfer *t = play_find(&p, "notifications/roots/list_changed");
+		if (t)
+			play_status(&p, t, 404);
+		play_serve(&p, 100);
+	}
+	assert_in_range(play_count(&p, "notifications/roots/list_changed"), 1, 2);
+	assert_in_range(play_count(&p, "initialize"), 2, 3);
+	assert_int_equal(play_state(&p), SESSION_READY);
+	play_close(&p);
+}
+
+/* ---- DOWN and the breaker ------------------------------------------------------------------------------ */
+
+static void when_the_retries_are_used_up_a_later_request_starts_a_fresh_round(void **state)
+{
+	struct core_config c = http_only();
+	struct play p;
+
+	(void)state;
+	into(&p, &c, SESSION_DOWN);
+	assert_true(play_refused(&p, "900", "upstream_unavailable"));
+	play_ask(&p, 9, "prompts/get");
+	assert_true(play_refused(&p, "9", "upstream_unavailable"));
+	play_pass(&p, 30000);
+	assert_int_equal(play_state(&p), SESSION_DOWN);
+	assert_int_equal(p.nopen, 0);
+	play_ask(&p, 10, "prompts/get");
+	assert_int_equal(play_state(&p), SESSION_REVIVE);
+	play_serve(&p, 1000);
+	assert_int_equal(play_answers(&p, "10", NULL), 1);
+	play_close(&p);
+}
+
+static void a_long_outage_opens_the_breaker_and_an_answer_closes_it(void **state)
+{
+	struct core_config c = http_only();
+	const char *answer = NULL;
+	struct session_view v;
+	struct play p;
+
+	(void)state;
+	into(&p, &c, SESSION_WAIT);
+	do {
+		struct transfer *t = play_find(&p, "ping");
+		if (t)
+			play_fail(&p, t, HTTP_CONNECT, false);
+		else
+			assert_true(play_next(&p));
+		session_look(p.s, &v, p.now);
+	} while (v.breaker != BREAKER_OPEN && p.now < 1000000 + 300000);
+	assert_int_equal(v.breaker, BREAKER_OPEN);
+	assert_true(p.now > 1000000 + 25000);
+	play_ask(&p, 9, "prompts/get");
+	assert_int_equal(play_answers(&p, "9", &answer), 1);
+	assert_non_null(strstr(answer, "\"kind\":\"circuit_open\""));
+	assert_non_null(strstr(answer, "\"retryAfterMs\":"));
+	play_serve(&p, 60000);
+	session_look(p.s, &v, p.now);
+	assert_int_equal(v.breaker, BREAKER_CLOSED);
+	play_ask(&p, 10, "prompts/get");
+	play_serve(&p, 10);
+	assert_int_equal(play_answers(&p, "10", NULL), 1);
+	play_close(&p);
+}
+
+static void a_retry_after_holds_the_reconnect_back(void **state)
+{
+	struct core_config c = http_only();
+	struct play p;
+
+	(void)state;
+	into(&p, &c, SESSION_REVIVE);
+	play_respond(&p, play_must_find(&p, "ping"), (struct head){ .status = 503, .retry_after = "20" }, NULL);
+	assert_int_equal(play_state(&p), SESSION_WAIT);
+	play_pass(&p, 19999);
+	assert_int_equal(play_state(&p), SESSION_WAIT);
+	play_pass(&p, 2100);
+	assert_int_equal(play_state(&p), SESSION_REVIVE);
+	play_close(&p);
+}
+
+static void a_wake_ends_the_backoff_and_probes_a_session_that_seems_well(void **state)
+{
+	struct core_config c = http_only();
+	struct play p;
+
+	(void)state;
+	into(&p, &c, SESSION_WAIT);
+	session_on_wake(p.s, false, p.now);
+	play_perform(&p);
+	assert_int_equal(play_state(&p), SESSION_REVIVE);
+	play_close(&p);
+
+	c = http_only();
+	into(&p, &c, SESSION_READY);
+	session_on_wake(p.s, false, p.now);
+	play_perform(&p);
+	assert_non_null(play_find(&p, "ping"));
+	assert_true(p.ndrop_idle > 0);
+	play_close(&p);
+}
+
+/* ---- AUTH ------------------------------------------------------------------------------------------------- */
+
+static void a_sign_in_parks_and_then_sends_or_refuses_or_tells_where_to_go(void **state)
+{
+	struct core_config c = http_only();
+	struct play p;
+
+	(void)state;
+	into(&p, &c, SESSION_AUTH);
+	play_ask(&p, 9, "prompts/get");
+	session_on_auth(p.s, SIGNIN_OK, SPAN_NONE, p.now);
+	play_perform(&p);
+	assert_int_equal(play_state(&p), SESSION_READY);
+	play_serve(&p, 1000);
+	assert_int_equal(play_answers(&p, "9", NULL) + play_answers(&p, "901", NULL), 2);
+	play_close(&p);
+
+	c = http_only();
+	into(&p, &c, SESSION_AUTH);
+	session_on_auth(p.s, SIGNIN_REFUSED, SPAN_LIT("The user said no"), p.now);
+	play_perform(&p);
+	assert_true(play_refused(&p, "901", "auth_required") && play_said(&p, "The user said no"));
+	assert_int_equal(play_state(&p), SESSION_READY);
+	play_close(&p);
+
+	c = http_only();
+	into(&p, &c, SESSION_AUTH);
+	session_on_auth(p.s, SIGNIN_PENDING, SPAN_LIT("Open the page to sign in"), p.now);
+	play_perform(&p);
+	play_pass(&p, 25000);
+	assert_true(play_refused(&p, "901", "auth_required") && play_said(&p, "Open the page to sign in"));
+	play_close(&p);
+}
+
+static void a_stream_that_ends_during_the_sign_in_is_noticed_after_it(void **state)
+{
+	struct core_config c = sse_only();
+	struct transfer *g;
+	struct play p;
+
+	(void)state;
+	play_open(&p, &c, 3);
+	g = play_ready_sse(&p);
+	p.challenge = CHALLENGE_PARK;
+	play_ask(&p, 9, "prompts/get");
+	play_respond(&p, play_must_find(&p, "prompts/get"), (struct head){ .status = 401, .www = "Bearer" }, NULL);
+	assert_int_equal(play_state(&p), SESSION_AUTH);
+	play_done(&p, g, HTTP_RESET, true);
+	session_on_auth(p.s, SIGNIN_OK, SPAN_NONE, p.now);
+	play_perform(&p);
+	assert_int_equal(play_state(&p), SESSION_WAIT);
+	play_serve(&p, 5000);
+	assert_int_equal(play_answers(&p, "9", NULL), 1);
+	play_close(&p);
+}
+
+/* ---- order ---------------------------------------------------------------------------------------------------- */
+
+static void a_request_never_overtakes_an_earlier_notification_but_does_not_wait_for_ever(void **state)
+{
+	struct core_config c = http_only();
+	struct play p;
+
+	(void)state;
+	into(&p, &c, SESSION_READY);
+	play_client(&p, "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/roots/list_changed\"}");
+	play_ask(&p, 9, "prompts/get");
+	assert_int_equal(play_count(&p, "prompts/get"), 0);
+	play_status(&p, play_must_find(&p, "notifications/roots/list_changed"), 202);
+	assert_int_equal(play_count(&p, "prompts/get"), 1);
+
+	play_client(&p, "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/roots/list_changed\"}");
+	play_client(&p, "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/roots/list_changed\"}");
+	play_ask(&p, 10, "prompts/get");
+	play_pass(&p, 4999);
+	assert_int_equal(play_count(&p, "prompts/get"), 1);
+	play_pass(&p, 1);
+	assert_int_equal(play_count(&p, "prompts/get"), 2);
+	play_close(&p);
+}
+
+static void an_answer_to_a_request_of_a_dead_session_is_dropped(void **state)
+{
+	struct core_config c = http_only();
+	struct play p;
+
+	(void)state;
+	play_open(&p, &c, 3);
+	play_ready(&p, true);
+	play_event(&p, play_must_find(&p, "GET"), NULL, "{\"jsonrpc\":\"2.0\",\"id\":70,\"method\":\"roots/list\"}");
+	play_event(&p, play_must_find(&p, "GET"), NULL, "{\"jsonrpc\":\"2.0\",\"id\":71,\"method\":\"roots/list\"}");
+	play_client(&p, "{\"jsonrpc\":\"2.0\",\"id\":70,\"result\":{\"roots\":[]}}");
+	assert_non_null(memmem(buf_data(&p.transfers->kept), p.transfers->kept.len, "\"id\":70", 7));
+	play_status(&p, p.transfers, 202);
+	play_ask(&p, 9, "prompts/get");
+	play_status(&p, play_must_find(&p, "prompts/get"), 404);
+	play_serve(&p, 2000);
+	size_t before = p.nstarted;
+	play_client(&p, "{\"jsonrpc\":\"2.0\",\"id\":71,\"result\":{\"roots\":[]}}");
+	play_client(&p, "{\"jsonrpc\":\"2.0\",\"id\":72,\"result\":{\"roots\":[]}}");
+	assert_int_equal(p.nstarted, before);
+	play_close(&p);
+}
+
+/* ---- the standing stream ------------------------------------------------------------------------------------------ */
+
+static void a_standing_stream_that_ends_is_opened_again_at_its_own_pace(void **state)
+{
+	struct core_config c = http_only();
+	struct transfer *g;
+	struct play p;
+
+	(void)state;
+	play_open(&p, &c, 3);
+	play_ready(&p, true);
+	g = play_must_find(&p, "GET");
+	play_data(&p, g, "id: x7\nretry: 3000\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{\"data\":\"once\"}}\n\n");
+	play_done(&p, g, HTTP_OK, true);
+	play_pass(&p, 2999);
+	assert_null(play_find(&p, "GET"));
+	play_pass(&p, 301);
+	g = play_must_find(&p, "GET");
+	assert_true(span_is(buf_span(&g->lines), "Last-Event-ID: x7\n"));
+	play_sse(&p, g);
+	play_data(&p, g, "id: x7\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{\"data\":\"once\"}}\n\n");
+	assert_int_equal(play_said_times(&p, "\"once\""), 1);
+	assert_int_equal(play_state(&p), SESSION_READY);
+	play_close(&p);
+}
+
+static void what_the_standing_get_meets_never_refuses_a_post(void **state)
+{
+	static const struct { int status; bool again, ping; } rows[] = {
+		{ 405, false, false }, { 501, false, false }, { 404, false, true }, { 409, true, false }, { 502, true, false }, { 503, true, false }, { 200, true, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < N(rows); i++) {
+		struct core_config c = http_only();
+		size_t gets;
+		struct play p;
+
+		play_open(&p, &c, 3);
+		play_ready(&p, true);
+		play_done(&p, play_must_find(&p, "GET"), HTTP_RESET, true);
+		while (!play_find(&p, "GET"))
+			assert_true(play_next(&p));
+		gets = play_count(&p, "GET");
+		play_respond(&p, play_must_find(&p, "GET"), (struct head){ .status = rows[i].status, .type = "text/html" }, "<html>");
+		assert_int_equal(play_find(&p, "ping") != NULL, rows[i].ping);
+		play_ask(&p, 9, "prompts/get");
+		play_json(&p, play_must_find(&p, "prompts/get"), "\"result\":{}");
+		if (rows[i].ping)
+			play_json(&p, play_must_find(&p, "ping"), "\"result\":{}");
+		play_pass(&p, 3000);
+		assert_int_equal(play_count(&p, "GET") > gets, rows[i].again);
+		assert_int_equal(play_answers(&p, "9", NULL), 1);
+		assert_int_equal(play_state(&p), SESSION_READY);
+		play_close(&p);
+	}
+}
+
+static void a_stream_with_a_habit_is_dead_after_three_missed_beats(void **state)
+{
+	struct core_config c = http_only();
+	size_t gets;
+	struct play p;
+
+	(void)state;
+	c.keepalive_ms = 0;
+	play_open(&p, &c, 3);
+	play_ready(&p, true);
+	for (int i = 0; i < 4; i++) {
+		play_pass(&p, 20000);
+		play_data(&p, play_must_find(&p, "GET"), ": beat\n\n");
+	}
+	gets = play_count(&p, "GET");
+	play_pass(&p, 59999);
+	assert_int_equal(play_count(&p, "GET"), gets);
+	play_pass(&p, 1);
+	assert_int_equal(play_count(&p, "GET"), gets + 1);
+	play_close(&p);
+}
+
+static void a_fixed_idle_timeout_rules_where_it_is_given(void **state)
+{
+	struct core_config c = http_only();
+	struct play p;
+
+	(void)state;
+	c.keepalive_ms = 0;
+	c.idle_ms = 7000;
+	play_open(&p, &c, 3);
+	play_ready(&p, true);
+	play_pass(&p, 6999);
+	assert_int_equal(play_count(&p, "GET"), 1);
+	play_pass(&p, 1);
+	assert_int_equal(play_count(&p, "GET"), 2);
+	play_close(&p);
+}
+
+/* ---- 2024-11-05 ------------------------------------------------------------------------------------------------------- */
+
+static void a_lost_stream_of_2024_is_a_lost_session_and_the_rule_decides_for_each_call(void **state)
+{
+	struct core_config c = sse_only();
+	struct transfer *g;
+	struct play p;
+
+	(void)state;
+	play_open(&p, &c, 3);
+	g = play_ready_sse(&p);
+	play_call(&p, 9, "act");
+	play_status(&p, play_must_find(&p, "tools/call"), 202);
+	play_ask(&p, 10, "resources/read");
+	play_status(&p, play_must_find(&p, "resources/read"), 202);
+	play_done(&p, g, HTTP_RESET, true);
+	assert_int_equal(play_state(&p), SESSION_WAIT);
+	assert_true(play_refused(&p, "9", "outcome_unknown"));
+	play_serve(&p, 10000);
+	assert_int_equal(play_state(&p), SESSION_READY);
+	assert_int_equal(play_answers(&p, "10", NULL), 1);
+	assert_int_equal(play_answers(&p, "\"init\"", NULL), 1);
+	assert_int_equal(play_count(&p, "initialize"), 2);
+	assert_int_equal(play_count(&p, "tools/call"), 1);
+	play_close(&p);
+}
+
+static void a_ping_without_an_answer_ends_the_stream_of_2024(void **state)
+{
+	struct core_config c = sse_only();
+	struct play p;
+
+	(void)state;
+	play_open(&p, &c, 3);
+	play_ready_sse(&p);
+	play_pass(&p, 60000);
+	play_status(&p, play_must_find(&p, "ping"), 202);
+	play_pass(&p, 9999);
+	assert_int_equal(play_state(&p), SESSION_READY);
+	play_pass(&p, 2);
+	assert_int_not_equal(play_state(&p), SESSION_READY);
+	play_close(&p);
+}
+
+static void the_keepalive_learns_how_long_a_line_may_be_quiet(void **state)
+{
+	struct core_config c = sse_only();
+	struct session_view v;
+	struct play p;
+
+	(void)state;
+	play_open(&p, &c, 3);
+	play_done(&p, (play_pass(&p, 0), play_ready_sse(&p)), HTTP_OK, true); /* at once: nothing is learned */
+	session_look(p.s, &v, p.now);
+	assert_int_equal(v.idle_learned_ms, 0);
+	play_serve(&p, 5000);
+	assert_int_equal(play_state(&p), SESSION_READY);
+	play_ask(&p, 8, "prompts/get");
+	play_serve(&p, 1);
+	play_pass(&p, 50000);
+	play_done(&p, play_open_stream(&p), HTTP_RESET, true);
+	session_look(p.s, &v, p.now);
+	assert_in_range(v.idle_learned_ms, 45000, 56000);
+	play_serve(&p, 5000);
+	assert_int_equal(play_state(&p), SESSION_READY);
+	size_t pings = play_count(&p, "ping");
+	play_pass(&p, 20000);
+	assert_int_equal(play_count(&p, "ping"), pings);
+	play_pass(&p, 9000);
+	assert_int_equal(play_count(&p, "ping"), pings + 1);
+	play_close(&p);
+}
+
+static void a_keepalive_without_cuts_becomes_rarer(void **state)
+{
+	static const int64_t gaps[] = { 60000, 120000, 240000, 300000, 300000 };
+	struct core_config c = http_only();
+	struct play p;
+
+	(void)state;
+	c.idle_ms = 0;
+	play_open(&p, &c, 3);
+	play_ready(&p, true);
+	for (size_t i = 0; i < N(gaps); i++) {
+		play_pass(&p, gaps[i] - 1);
+		assert_null(play_find(&p, "ping"));
+		play_pass(&p, 1);
+		play_json(&p, play_must_find(&p, "ping"), "\"result\":{}");
+	}
+	play_close(&p);
+}
+
+/* ---- a quiet call ---------------------------------------------------------------------------------------------------------- */
+
+static void a_quiet_read_is_hedged_and_the_first_answer_wins(void **state)
+{
+	struct core_config c = http_only();
+	struct transfer *first, *second;
+	struct play p;
+
+	(void)state;
+	into(&p, &c, SESSION_READY);
+	play_ask(&p, 9, "resources/read");
+	first = play_must_find(&p, "resources/read");
+	play_pass(&p, 15000);
+	play_json(&p, play_must_find(&p, "ping"), "\"result\":{}");
+	second = p.transfers;
+	assert_true(second != first && span_is(transfer_msg(second).method, "resources/read"));
+	play_json(&p, second, "\"result\":{\"from\":\"second\"}");
+	assert_int_equal(play_answers(&p, "9", NULL), 1);
+	assert_true(first->cancelled);
+	play_close(&p);
+}
+
+static void a_quiet_call_of_a_tool_waits_when_the_ping_is_answered_and_fails_when_not(void **state)
+{
+	struct core_config c = http_only();
+	struct play p;
+
+	(void)state;
+	into(&p, &c, SESSION_READY);
+	play_call(&p, 9, "act");
+	play_pass(&p, 15000);
+	play_json(&p, play_must_find(&p, "ping"), "\"result\":{}");
+	assert_int_equal(play_count(&p, "tools/call"), 1);
+	assert_int_equal(play_answers(&p, "9", NULL), 0);
+	play_pass(&p, 15000);
+	play_fail(&p, play_must_find(&p, "ping"), HTTP_RESET, true);
+	assert_true(play_refused(&p, "9", "outcome_unknown"));
+	play_close(&p);
+}
+
+/* ---- redirects ---------------------------------------------------------------------------------------------------------------- */
+
+static void a_redirect_to_another_origin_or_without_end_is_an_error(void **state)
+{
+	static const char *const to[] = { "https://elsewhere.test/mcp", "/again" };
+
+	(void)state;
+	for (size_t i = 0; i < N(to); i++) {
+		struct core_config c = http_only();
+		const char *answer = "";
+		struct play p;
+
+		into(&p, &c, SESSION_READY);
+		play_ask(&p, 9, "prompts/get");
+		for (int k = 0; k < 20 && play_find(&p, "prompts/get"); k++)
+			play_respond(&p, play_find(&p, "prompts/get"), (struct head){ .status = 308, .location = to[i] }, NULL);
+		assert_int_equal(play_answers(&p, "9", &answer), 1);
+		assert_non_null(strstr(answer, "bad_upstream"));
+		assert_null(strstr(answer, "elsewhere"));
+		for (struct transfer *t = p.transfers; t; t = t->next)
+			assert_true(!t->url.len || memmem(buf_data(&t->url), t->url.len, "https://server.test/", 20));
+		play_close(&p);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_request_meets_each_state),
+		cmocka_unit_test(a_ping_is_answered_by_the_bridge_wherever_the_line_is_not_up),
+		cmocka_unit_test(a_second_initialize_under_way_is_refused_and_a_later_one_starts_anew),
+		cmocka_unit_test(a_signal_ends_every_state_within_a_second_and_answers_what_waits),
+		cmocka_unit_test(the_second_signal_ends_at_once),
+		cmocka_unit_test(at_the_end_of_input_what_runs_may_finish_and_the_session_is_given_back),
+		cmocka_unit_test(at_the_end_of_input_leftovers_are_answered_after_five_seconds),
+		cmocka_unit_test(a_cancelled_request_does_not_hold_up_the_end),
+		cmocka_unit_test(input_piped_in_before_anything_was_connected_is_answered),
+		cmocka_unit_test(the_wrong_transport_leads_to_the_next_one_and_success_decides),
+		cmocka_unit_test(when_no_transport_is_left_the_handshake_waits_and_tries_again),
+		cmocka_unit_test(an_endpoint_of_another_origin_is_refused),
+		cmocka_unit_test(what_meets_the_first_handshake_leads_where_the_table_says),
+		cmocka_unit_test(a_handshake_that_is_held_too_long_is_answered),
+		cmocka_unit_test(requests_wait_in_order_and_go_out_gently_after_the_outage),
+		cmocka_unit_test(a_full_queue_and_a_long_wait_are_told),
+		cmocka_unit_test(a_live_session_is_found_again_without_a_new_handshake),
+		cmocka_unit_test(a_lost_session_is_told_everything_again_in_order),
+		cmocka_unit_test(list_changed_is_sent_only_where_the_new_session_differs),
+		cmocka_unit_test(a_replayed_subscription_that_is_refused_is_dropped),
+		cmocka_unit_test(what_meets_the_replayed_initialize_leads_where_the_table_says),
+		cmocka_unit_test(the_probe_that_finds_the_session_gone_starts_another_once_an_outage),
+		cmocka_unit_test(a_request_revives_the_session_at_most_once),
+		cmocka_unit_test(past_five_a_minute_lost_sessions_are_failures_with_a_backoff),
+		cmocka_unit_test(a_notification_that_every_session_refuses_is_dropped),
+		cmocka_unit_test(when_the_retries_are_used_up_a_later_request_starts_a_fresh_round),
+		cmocka_unit_test(a_long_outage_opens_the_breaker_and_an_answer_closes_it),
+		cmocka_unit_test(a_retry_after_holds_the_reconnect_back),
+		cmocka_unit_test(a_wake_ends_the_backoff_and_probes_a_session_that_seems_well),
+		cmocka_unit_test(a_sign_in_parks_and_then_sends_or_refuses_or_tells_where_to_go),
+		cmocka_unit_test(a_stream_that_ends_during_the_sign_in_is_noticed_after_it),
+		cmocka_unit_test(a_request_never_overtakes_an_earlier_notification_but_does_not_wait_for_ever),
+		cmocka_unit_test(an_answer_to_a_request_of_a_dead_session_is_dropped),
+		cmocka_unit_test(a_standing_stream_that_ends_is_opened_again_at_its_own_pace),
+		cmocka_unit_test(what_the_standing_get_meets_never_refuses_a_post),
+		cmocka_unit_test(a_stream_with_a_habit_is_dead_after_three_missed_beats),
+		cmocka_unit_test(a_fixed_idle_timeout_rules_where_it_is_given),
+		cmocka_unit_test(a_lost_stream_of_2024_is_a_lost_session_and_the_rule_decides_for_each_call),
+		cmocka_unit_test(a_ping_without_an_answer_ends_the_stream_of_2024),
+		cmocka_unit_test(the_keepalive_learns_how_long_a_line_may_be_quiet),
+		cmocka_unit_test(a_keepalive_without_cuts_becomes_rarer),
+		cmocka_unit_test(a_quiet_read_is_hedged_and_the_first_answer_wins),
+		cmocka_unit_test(a_quiet_call_of_a_tool_waits_when_the_ping_is_answered_and_fails_when_not),
+		cmocka_unit_test(a_redirect_to_another_origin_or_without_end_is_an_error),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

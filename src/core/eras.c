@@ -71,6 +71,7 @@ struct translation *translation_get(struct request *r)
 	buf_init(&t->inputs, TEXT_MAX);
 	buf_init(&t->answer, TEXT_MAX);
 	buf_init(&t->asked, TEXT_MAX);
+	buf_init(&t->progress, TEXT_MAX);
 	r->extra = t;
 	return t;
 }
@@ -93,6 +94,7 @@ void eras_forget_request(struct session *s, struct request *r)
 	buf_fini(&t->inputs);
 	buf_fini(&t->answer);
 	buf_fini(&t->asked);
+	buf_fini(&t->progress);
 	free(t);
 	r->extra = NULL;
 }
@@ -114,6 +116,20 @@ struct span eras_client_id(const struct request *r)
 	const struct translation *t = r->extra;
 
 	return t && t->id.len ? buf_span(&t->id) : r->id;
+}
+
+struct request *eras_by_client_id(struct session *s, struct span id)
+{
+	struct request *r = ledger_by_client_id(&s->ledger, id);
+
+	if (r && span_eq(eras_client_id(r), r->id))
+		return r;
+	for (r = s->eras ? s->ledger.head : NULL; r; r = r->next) {
+		const struct translation *t = r->extra;
+		if (t && t->id.len && ledger_same_id(&s->ledger, buf_span(&t->id), id))
+			return r;
+	}
+	return NULL;
 }
 
 bool eras_spent(const struct request *r)

@@ -18,7 +18,9 @@ struct translation {
 	bool with_client;      /* the client holds an input_required result for it */
 	int64_t expires;       /* with_client: until then a retry is awaited */
 	struct buf answer;     /* with_client: the server's answer came meanwhile */
-	struct buf asked;      /* with_client: raw ids of the server's requests, one a line */
+	struct buf asked;      /* with_client: raw id, method and params of the server's requests, a line each */
+	uint64_t asked_epoch;  /* the session that asked them */
+	struct buf progress;   /* raw progress token of the retry, which has one of its own */
 };
 
 /* An input that the bridge asked the legacy client for. */
@@ -45,7 +47,6 @@ struct eras {
 
 struct eras *eras_get(struct session *s);
 struct translation *translation_get(struct request *r);
-/* Legacy client on a modern server, modern client on a legacy server. */
 /* Appends members of object obj but those whose keys are in drop, without braces; *any tells whether something was there. */
 int eras_members(struct buf *out, struct span obj, const char *const *drop, size_t ndrop, bool *any);
 /* Appends a `_meta` object: the protocol's members of this client, then the rest of old. */

@@ -278,7 +278,8 @@ static int seal_state(struct session *s, struct request *r, int64_t expires, str
 	return buf_printf(out, "\"" STATE_PREFIX "%s\"", text);
 }
 
-/* The call that a retry belongs to; NULL with *why. */
+/* The call that a retry belongs to; NULL with *why, which is NULL when the state
+ * is a good one and the call has ended. */
 static struct request *open_state(struct session *s, struct request *retry, struct span state, const char **why)
 {
 	unsigned char box[256], what[16];
@@ -302,6 +303,7 @@ static struct request *open_state(struct session *s, struct request *retry, stru
 	*why = "the requestState has expired";
 	if (s->now >= in.expires)
 		return NULL;
+	*why = NULL;
 	r = eras_request(s, in.token);
 	return r && r->extra && ((struct translation *)r->extra)->with_client ? r : NULL;
 }
@@ -321,23 +323,39 @@ static struct request *only_call(struct session *s)
 	return found;
 }
 
-/* Tells the client, under the id it waits on, what the server asks. The raw id
- * of the server's request is the key under which the answer comes back. */
+/* The key under which the answer to a server's request comes back. Another
+ * session may ask something else under the same id. */
+static int question_key(struct session *s, struct span id, struct buf *out)
+{
+	return buf_printf(out, "%llu.", (unsigned long long)s->epoch) | buf_add(out, id);
+}
+
+/* Questions of a session that is gone: the call asks again in the new one. */
+static void forget_old_questions(struct session *s, struct translation *t)
+{
+	if (t->asked_epoch != s->epoch)
+		buf_reset(&t->asked);
+	t->asked_epoch = s->epoch;
+}
+
+/* Tells the client, under the id it waits on, what the server asks. */
 static void hand_over(struct session *s, struct request *r, const struct rpc_msg *m)
 {
 	struct translation *t = translation_get(r);
-	struct buf b, key;
+	struct buf b, name, key;
 	int bad;
 
 	if (!t)
 		return;
+	forget_old_questions(s, t);
 	bad = buf_add(&t->asked, m->id) | buf_puts(&t->asked, "\n") | buf_add(&t->asked, m->method) | buf_puts(&t->asked, "\n") |
 	      buf_add(&t->asked, m->params.p ? m->params : SPAN_LIT("{}")) | buf_puts(&t->asked, "\n");
 	if (t->with_client || bad)
 		return; /* the client has a question already; this one comes with its retry */
 	buf_init(&b, TEXT_MAX);
+	buf_init(&name, TEXT_MAX);
 	buf_init(&key, TEXT_MAX);
-	bad = json_quote(&key, m->id);
+	bad = question_key(s, m->id, &name) | json_quote(&key, buf_span(&name));
 	t->with_client = true;
 	t->expires = s->now + STATE_LIFE_MS;
 	bad |= buf_puts(&b, "{\"resultType\":\"input_required\",\"inputRequests\":{") | buf_add(&b, buf_span(&key)) |
@@ -351,6 +369,7 @@ static void hand_over(struct session *s, struct request *r, const struct rpc_msg
 	s->n.server_requests++;
 	request_keep_waiting(s, r, t->expires);
 	buf_fini(&b);
+	buf_fini(&name);
 	buf_fini(&key);
 }
 
@@ -370,13 +389,20 @@ static struct span take_line(struct span *text)
 static void retry_came(struct session *s, struct request *retry, struct request *r)
 {
 	struct translation *t = r->extra;
-	struct span inputs = json_get(retry->params, "inputResponses"), rest;
-	struct buf asked, b, key;
+	struct span inputs, token = json_get(json_get(retry->params, "_meta"), "progressToken"), rest;
+	struct buf asked, b, key, line;
 	bool more = false;
 
 	buf_reset(&t->id);
 	buf_add(&t->id, retry->id);
+	buf_reset(&t->progress);
+	buf_add(&t->progress, token);
+	/* The inputs lie in the retry's line, which must live as long. */
+	buf_init(&line, TEXT_MAX);
+	buf_add(&line, json_get(retry->params, "inputResponses"));
+	inputs = buf_span(&line);
 	request_drop(s, retry);
+	forget_old_questions(s, t);
 	t->with_client = false;
 	request_keep_waiting(s, r, 0);
 	buf_init(&asked, TEXT_MAX);
@@ -387,8 +413,8 @@ static void retry_came(struct session *s, struct request *retry, struct request 
 	while (rest.n) {
 		struct span id = take_line(&rest), method = take_line(&rest), params = take_line(&rest), value;
 		buf_reset(&key);
-		buf_add(&key, id);
-		buf_append(&key, "", 1);
+		if (question_key(s, id, &key) || buf_append(&key, "", 1))
+			break;
 		value = json_get(inputs, buf_data(&key));
 		buf_init(&b, TEXT_MAX);
 		if (value.p) {
@@ -413,6 +439,7 @@ static void retry_came(struct session *s, struct request *retry, struct request 
 	}
 	buf_fini(&asked);
 	buf_fini(&key);
+	buf_fini(&line);
 	if (!t->with_client && t->answer.len) { /* the server had finished meanwhile */
 		struct rpc_msg m;
 		rpc_parse(buf_data(&t->answer), t->answer.len, &m);
@@ -436,6 +463,45 @@ bool modern_timed_out(struct session *s, struct request *r)
 }
 
 /* ---- both directions -------------------------------------------------------------------------------------------------- */
+
+/* The call was lost while the client was busy with its question. It begins
+ * anew where that is harmless: true when it is not. */
+static bool call_ended(struct session *s, struct request *retry)
+{
+	if (retry->repeatable)
+		return false;
+	retry->maybe_ran = true;
+	request_refuse(s, retry, ERR_OUTCOME_UNKNOWN, "The call ended while its question was being answered", -1);
+	return true;
+}
+
+/* Progress of a call that goes on under the id of a retry carries the retry's token. */
+static bool retoken(struct session *s, const struct rpc_msg *m)
+{
+	struct span token = json_get(m->params, "progressToken");
+	struct request *r = s->ledger.head;
+	struct translation *t = NULL;
+	struct json_edit e;
+	struct buf b;
+
+	for (; r && token.p; r = r->next) {
+		t = r->extra;
+		if (t && t->id.len && r->progress.p && ledger_same_id(&s->ledger, r->progress, token))
+			break;
+	}
+	if (!r || !token.p)
+		return false;
+	r->active_at = s->now;
+	if (t->with_client || !t->progress.len)
+		return true; /* nobody waits for it */
+	e = (struct json_edit){ token, buf_span(&t->progress) };
+	buf_init(&b, TEXT_MAX);
+	if (json_splice(&b, m->text, &e, 1) == 0)
+		session_send_owned(s, &b);
+	else
+		buf_fini(&b);
+	return true;
+}
 
 static void wanted_level(struct session *s, struct request *r)
 {
@@ -466,8 +532,10 @@ bool modern_local(struct session *s, struct request *r)
 		struct request *call = open_state(s, r, state, &why);
 		if (call)
 			retry_came(s, r, call);
-		else
+		else if (why)
 			eras_answer_error(s, r, -32602, why, SPAN_NONE);
+		else
+			return call_ended(s, r);
 	} else if (span_is(r->method, "initialize")) {
 		eras_answer_error(s, r, -32600, "initialize does not belong in a 2026-07-28 conversation", SPAN_NONE);
 	} else {
@@ -565,7 +633,7 @@ bool modern_inbound(struct session *s, struct request *r, const struct rpc_msg *
 	if (span_is(m->method, "notifications/message"))
 		return !s->eras || !s->eras->log_wanted;
 	if (span_is(m->method, "notifications/progress"))
-		return false;
+		return retoken(s, m);
 	for (int l = 0; l < LIST_COUNT; l++)
 		if (span_is(m->method, catalog_list_changed((enum catalog_list)l)))
 			catalog_on_list_changed(s->catalog, (enum catalog_list)l);

@@ -186,7 +186,7 @@ static void client_request(struct session *s, const struct rpc_msg *m, struct bu
 static void client_cancelled(struct session *s, const struct rpc_msg *m)
 {
 	struct span id = json_get(m->params, "requestId");
-	struct request *r = id.p ? ledger_by_client_id(&s->ledger, id) : NULL;
+	struct request *r = id.p ? eras_by_client_id(s, id) : NULL;
 	struct span reason = json_get(m->params, "reason");
 	struct buf text;
 

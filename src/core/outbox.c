@@ -85,6 +85,7 @@ static struct outmsg *outmsg_new(struct session *s)
 	s->outbox_tail = &m->next;
 	s->outbox_len++;
 	m->seq = s->out_done; /* holds nothing up unless it is said to */
+	session_due(s, s->now); /* whatever it was that made it, it goes out at once */
 	return m;
 }
 
@@ -306,17 +307,22 @@ bool srvreq_add(struct session *s, struct span id)
 
 bool srvreq_take(struct session *s, struct span id, uint64_t *epoch)
 {
-	for (struct srvreq **at = &s->srvreqs, *q; (q = *at); at = &q->next) {
-		if (!ledger_same_id(&s->ledger, buf_span(&q->id), id))
-			continue;
-		*at = q->next;
-		*epoch = q->epoch;
-		buf_fini(&q->id);
-		free(q);
-		s->nsrvreqs--;
-		return true;
-	}
-	return false;
+	struct srvreq **found = NULL, *q;
+
+	/* A new session counts its requests from the start again: of two with one id
+	 * the client most likely answers the older first. */
+	for (struct srvreq **at = &s->srvreqs; *at; at = &(*at)->next)
+		if (ledger_same_id(&s->ledger, buf_span(&(*at)->id), id))
+			found = at;
+	if (!found)
+		return false;
+	q = *found;
+	*found = q->next;
+	*epoch = q->epoch;
+	buf_fini(&q->id);
+	free(q);
+	s->nsrvreqs--;
+	return true;
 }
 
 void srvreq_free(struct session *s)

@@ -360,6 +360,8 @@ bool modern_timed_out(struct session *s, struct request *r);
 int modern_init_params(struct session *s, struct buf *out);
 /* The id its answer goes out under. */
 struct span eras_client_id(const struct request *r);
+/* The request that the client waits for under this id. */
+struct request *eras_by_client_id(struct session *s, struct span id);
 /* The client's id was answered already, with input_required. */
 bool eras_spent(const struct request *r);
 void eras_learn_legacy(struct session *s, struct span init_params);

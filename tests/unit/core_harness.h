@@ -60,6 +60,7 @@ struct play {
 	void (*on_send)(struct play *p, struct span line, void *arg);
 	void (*on_start)(struct play *p, struct transfer *t, void *arg);
 	void (*on_stop)(struct play *p, struct transfer *t, void *arg);
+	void (*on_remember)(struct play *p, const struct action *a, void *arg);
 	void *arg;
 };
 
@@ -247,8 +248,11 @@ static inline void play_act(struct play *p, struct action *a)
 	case ACT_DROP_IDLE:
 		p->ndrop_idle++;
 		break;
-	case ACT_CHANGED:
 	case ACT_REMEMBER:
+		if (p->on_remember)
+			p->on_remember(p, a, p->arg);
+		break;
+	case ACT_CHANGED:
 		break;
 	case ACT_END:
 		MUST(!p->ended);

@@ -754,6 +754,8 @@ static struct request *find_answered(struct session *s, struct request *r, struc
 	return q;
 }
 
+static void session_gone(struct session *s, struct xfer *x, struct request *r);
+
 static void answer_came(struct session *s, struct request *r, const struct rpc_msg *m, struct buf *owned)
 {
 	struct exchange_facts f = { .era = s->era, .status = 200, .had_session = true, .msg = m };
@@ -765,12 +767,22 @@ static void answer_came(struct session *s, struct request *r, const struct rpc_m
 		return;
 	}
 	f.handshake = q->purpose == RQ_HANDSHAKE || q->purpose == RQ_INIT;
-	if (m->kind == RPC_ERROR && s->era == ERA_SSE && verdict_session_gone(&f)) {
-		request_park(s, q, 0);
-		s->force_init = true;
-		s->n.session_losses++;
-		session_line_down(s, "the server lost the session", -1, 0);
-		return;
+	f.had_session = s->era == ERA_SSE || s->sid.len;
+	/* Said a second time to the same request it is just its answer. */
+	if (m->kind == RPC_ERROR && !q->revives && verdict_session_gone(&f)) {
+		struct xfer *x = q->xfer ? xfer_find(s, q->xfer) : NULL;
+		if (s->era == ERA_SSE) {
+			q->revives++;
+			request_park(s, q, 0);
+			s->force_init = true;
+			s->n.session_losses++;
+			session_line_down(s, "the server lost the session", -1, session_gone_often(s) ? -1 : 0);
+			return;
+		}
+		if (x) {
+			session_gone(s, x, q);
+			return;
+		}
 	}
 	exchange_answer(s, q, m, owned);
 }

@@ -862,6 +862,75 @@ static void an_answer_to_a_request_of_a_dead_session_is_dropped(void **state)
 	play_close(&p);
 }
 
+static void two_server_requests_under_one_id_are_answered_in_their_order(void **state)
+{
+	static const char ask[] = "{\"jsonrpc\":\"2.0\",\"id\":0,\"method\":\"roots/list\"}", reply[] = "{\"jsonrpc\":\"2.0\",\"id\":0,\"result\":{\"roots\":[]}}";
+	struct core_config c = http_only();
+	size_t before;
+	struct play p;
+
+	(void)state;
+	play_open(&p, &c, 3);
+	play_ready(&p, true);
+	play_event(&p, play_must_find(&p, "GET"), NULL, ask);
+	play_ask(&p, 9, "prompts/get");
+	play_status(&p, play_must_find(&p, "prompts/get"), 404);
+	expect_step(&p, "initialize", NULL);
+	expect_step(&p, "notifications/initialized", NULL);
+	play_sse(&p, play_must_find(&p, "GET"));
+	play_event(&p, play_must_find(&p, "GET"), NULL, ask);
+	play_serve(&p, 1000);
+	before = p.nstarted;
+	play_client(&p, reply); /* to the one that nobody waits for */
+	assert_int_equal(p.nstarted, before);
+	play_client(&p, reply);
+	assert_int_equal(p.nstarted, before + 1);
+	play_close(&p);
+}
+
+static void a_lost_session_told_on_a_stream_is_one_and_told_again_is_an_answer(void **state)
+{
+	static const char lost[] = "\"error\":{\"code\":-32001,\"message\":\"Session not found\"}";
+
+	(void)state;
+	for (int old = 0; old < 2; old++) {
+		struct core_config c = old ? sse_only() : http_only();
+		struct transfer *t;
+		struct play p;
+
+		play_open(&p, &c, 3);
+		if (old)
+			play_ready_sse(&p);
+		else
+			play_ready(&p, false);
+		play_call(&p, 9, "act");
+		for (int round = 0; round < 2; round++) {
+			for (int i = 0; i < 50 && !(t = play_find(&p, "tools/call")); i++) {
+				for (t = p.transfers; t && !(t->open && !t->told); t = t->next)
+					;
+				if (t)
+					play_serve_one(&p, t);
+				else
+					assert_true(play_next(&p));
+			}
+			t = play_must_find(&p, "tools/call");
+			if (old) {
+				struct transfer copy = *t;
+				play_status(&p, t, 202);
+				play_answer_on(&p, play_open_stream(&p), NULL, &copy, lost);
+			} else {
+				play_sse(&p, t);
+				play_answer_on(&p, t, NULL, t, lost);
+			}
+			assert_int_equal(play_answers(&p, "9", NULL), round);
+		}
+		play_serve(&p, 20000);
+		assert_int_equal(play_count(&p, "initialize"), 2);
+		assert_int_equal(play_count(&p, "tools/call"), 2);
+		play_close(&p);
+	}
+}
+
 /* ---- the standing stream ------------------------------------------------------------------------------------------ */
 
 static void a_standing_stream_that_ends_is_opened_again_at_its_own_pace(void **state)
@@ -1152,6 +1221,8 @@ int main(void)
 		cmocka_unit_test(a_stream_that_ends_during_the_sign_in_is_noticed_after_it),
 		cmocka_unit_test(a_request_never_overtakes_an_earlier_notification_but_does_not_wait_for_ever),
 		cmocka_unit_test(an_answer_to_a_request_of_a_dead_session_is_dropped),
+		cmocka_unit_test(two_server_requests_under_one_id_are_answered_in_their_order),
+		cmocka_unit_test(a_lost_session_told_on_a_stream_is_one_and_told_again_is_an_answer),
 		cmocka_unit_test(a_standing_stream_that_ends_is_opened_again_at_its_own_pace),
 		cmocka_unit_test(what_the_standing_get_meets_never_refuses_a_post),
 		cmocka_unit_test(a_stream_with_a_habit_is_dead_after_three_missed_beats),

@@ -201,7 +201,7 @@ static void add_table(struct buf *b, const struct all *a, const struct paint *p,
 		buf_puts(b, "\n");
 		return;
 	}
-	buf_puts(b, "NAME                  PID STATE     FOR  LOAD P50/P95/P99            ERR MEMORY\n");
+	buf_puts(b, "NAME                  PID STATE     FOR  LOAD P50/P95/P99             ERR MEMORY\n");
 	for (size_t i = 0; i < a->n; i++) {
 		add_row(b, &a->v[i], p, now);
 		add_where(b, &a->v[i], p);

@@ -29,6 +29,7 @@ static const struct {
 };
 
 #define NAME_MAX_BYTES 5 /* "event", "retry" */
+#define DATA "data:"
 #define BOM "\xef\xbb\xbf"
 #define BOM_BYTES 3
 
@@ -81,6 +82,16 @@ static int spill(struct sse *s)
 
 /* ---- fields ------------------------------------------------------------------ */
 
+static int begin_data(struct sse *s)
+{
+	s->state = SSE_DATA;
+	s->after_colon = true;
+	if (s->has_data && !s->overflow && buf_append(&s->data, "\n", 1) < 0)
+		return -1;
+	s->has_data = true;
+	return 0;
+}
+
 /* The name is complete: behind its colon, or at the end of a line without one. */
 static int begin_field(struct sse *s)
 {
@@ -91,20 +102,21 @@ static int begin_field(struct sse *s)
 	}
 	buf_reset(&s->line);
 	s->after_colon = true;
-	if (s->state != SSE_DATA)
-		return 0;
-	if (s->has_data && !s->overflow && buf_append(&s->data, "\n", 1) < 0)
-		return -1;
-	s->has_data = true;
-	return 0;
+	return s->state == SSE_DATA ? begin_data(s) : 0;
 }
 
 /* Gives how many bytes were consumed: at most the name, its colon included. */
 static int take_name(struct sse *s, const char *p, size_t n, size_t *used)
 {
 	size_t look = NAME_MAX_BYTES + 1 - s->line.len, len;
-	const char *colon = memchr(p, ':', n < look ? n : look);
+	const char *colon;
 
+	/* Nearly every line is one of these, and comes whole. */
+	if (s->line.len == 0 && n >= sizeof DATA - 1 && memcmp(p, DATA, sizeof DATA - 1) == 0) {
+		*used = sizeof DATA - 1;
+		return begin_data(s);
+	}
+	colon = memchr(p, ':', n < look ? n : look);
 	len = colon ? (size_t)(colon - p) : n;
 	if (len >= look) {
 		buf_reset(&s->line);

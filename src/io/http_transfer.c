@@ -19,6 +19,8 @@
 
 #define UPLOAD_SMALL (16L * 1024) /* the least libcurl takes */
 #define UPLOAD_LARGE (64L * 1024)
+#define RECEIVE_SMALL (16L * 1024) /* every held call has one, and more makes a 64 MB body only 7% cheaper */
+#define RECEIVE_LARGE (64L * 1024)     /* for a GET: few run at once, and they carry streams */
 #define WHOLE_MAX ((size_t)16 * 1024) /* a body up to this goes out with the head */
 
 /* ---- facts ---------------------------------------------------------------------- */
@@ -286,9 +288,13 @@ static CURLcode set_method(struct transfer *t, const struct http_request *rq)
 {
 	bool post = rq->method == HTTP_POST;
 	long upload = rq->body.n > (size_t)UPLOAD_SMALL ? UPLOAD_LARGE : UPLOAD_SMALL;
+	long receive = rq->method == HTTP_GET ? RECEIVE_LARGE : RECEIVE_SMALL;
 	CURLcode rc = CURLE_OK;
 
 	SET(CURLOPT_CUSTOMREQUEST, rq->method == HTTP_DELETE ? "DELETE" : NULL);
+	if (receive != t->receive_buffer)
+		SET(CURLOPT_BUFFERSIZE, receive);
+	t->receive_buffer = receive;
 	if (!post) {
 		SET(CURLOPT_HTTPGET, 1L);
 		return rc;

@@ -47,7 +47,7 @@ struct transfer {
 	bool head_ready;         /* HEAD is to be given */
 	bool done;               /* DONE is to be given, after what is left */
 	struct span body;
-	long upload_buffer;
+	long upload_buffer, receive_buffer;
 	size_t max_body, collect_max;
 	uint64_t mem_failures;   /* http_mem_failures() at the start */
 	struct http_attempt attempt;

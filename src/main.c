@@ -10,6 +10,9 @@
 #ifdef __linux__
 #include <sys/prctl.h>
 #endif
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include <sodium.h>
 
@@ -20,6 +23,8 @@
 #include "io/http.h"
 #include "options.h"
 #include "report/status.h"
+
+#define LARGE_BLOCK (4 * 1024 * 1024) /* from here on a block is mapped by itself */
 
 extern char **environ;
 
@@ -33,6 +38,16 @@ static void keep_memory_private(void)
 	prctl(PR_SET_DUMPABLE, 0);
 #endif
 	umask(077);
+}
+
+/* Left to itself, glibc raises both limits with every large block that is freed,
+ * and keeps tens of MiB after one giant message. */
+static void give_memory_back(void)
+{
+#ifdef __GLIBC__
+	(void)mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK);
+	(void)mallopt(M_TRIM_THRESHOLD, LARGE_BLOCK);
+#endif
 }
 
 /* Descriptors 0 to 2 are open, so that no socket of ours becomes stdout. */
@@ -120,6 +135,7 @@ int main(int argc, char **argv)
 	int status = 0;
 
 	keep_memory_private();
+	give_memory_back();
 	if (have_standard_fds() != 0 || sodium_init() < 0) {
 		fprintf(stderr, "mcp-holdfast: can not start: %s\n", strerror(errno));
 		return 1;

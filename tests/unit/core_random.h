@@ -611,6 +611,8 @@ static inline void random_config(struct world *w, struct core_config *c)
 	c->quota_requests = one_in(d, 10) ? 20 : 0;
 	c->tool_errors_protocol = one_in(d, 2);
 	c->idempotency_key = one_in(d, 2);
+	c->offline_start = one_in(d, 2);
+	c->initialize_wait_ms = one_in(d, 2) ? 5000 : 500;
 	c->initial_retry_ms = one_in(d, 4) ? 20 : 1000;
 	c->retry_errors = again_codes;
 	c->nretry_errors = one_in(d, 4);
@@ -618,6 +620,37 @@ static inline void random_config(struct world *w, struct core_config *c)
 	c->nignore_tools = one_in(d, 4);
 	c->notify = one_in(d, 4);
 	c->max_message = one_in(d, 4) ? 2000 : (size_t)1 << 20;
+	c->offline_start = one_in(d, 2);
+	c->initialize_wait_ms = one_in(d, 3) ? 0 : 1 + (int64_t)roll(d, 12) * 500;
+}
+
+/* What an earlier life has left: of this server, of another, or rubbish. */
+static inline void random_memory(struct world *w)
+{
+	static const char *const kept[] = {
+		"{\"era\":\"streamable-http\",\"result\":{\"protocolVersion\":\"2025-06-18\",\"capabilities\":{\"tools\":{}},\"serverInfo\":{\"name\":\"k\"}}}",
+		"{\"era\":\"http+sse\",\"result\":{\"protocolVersion\":\"2024-11-05\",\"capabilities\":{},\"serverInfo\":{}}}",
+		"{\"era\":\"stateless-http\",\"discover\":{\"supportedVersions\":[\"2026-07-28\"],\"capabilities\":{\"resources\":{\"subscribe\":true}}}}",
+		"{\"era\":\"stateless-http\"}",
+	};
+
+	if (!one_in(&w->d, 4))
+		session_on_memory(w->p.s, REMEMBER_HANDSHAKE, span_str(kept[roll(&w->d, 4)]), (int64_t)roll(&w->d, 100) - 5);
+}
+
+static inline void world_on_remember(struct play *p, const struct action *a, void *arg)
+{
+	static const char *const pages[] = {
+		"{\"cursor\":null,\"result\":{\"tools\":[{\"name\":\"safe\",\"annotations\":{\"readOnlyHint\":true}}],\"nextCursor\":\"c\"}}",
+		"{\"cursor\":\"c\",\"result\":{\"tools\":[{\"name\":\"n1\"}]}}", "{\"cursor\":null,\"result\":{\"resources\":7}}", "[]",
+	};
+	struct world *w = arg;
+
+	MUST(a->status >= REMEMBER_RECALL && a->status < REMEMBER_KINDS && p->c.offline_start);
+	MUST(!a->text.n || (a->status >= 0 && !memchr(a->text.p, '\n', a->text.n)));
+	for (size_t i = 0; a->status == REMEMBER_RECALL && i < 4; i++)
+		if (!one_in(&w->d, 6))
+			session_on_memory(p->s, REMEMBER_LIST + (int)(i / 2), span_str(pages[i]), 3);
 }
 
 static inline void world_hook(void *arg, const struct session_answer *a)
@@ -626,6 +659,13 @@ static inline void world_hook(void *arg, const struct session_answer *a)
 
 	MUST(a->method.n && a->id.n && a->latency_us_lower >= 0 && a->started_ms <= w->p.now);
 	MUST(!a->rpc_error || !a->own_error);
+}
+
+static inline void world_recall(struct play *p, void *arg)
+{
+	(void)arg;
+	session_on_memory(p->s, REMEMBER_LIST, SPAN_LIT("{\"cursor\":null,\"result\":{\"tools\":[{\"name\":\"act\"}],\"nextCursor\":\"c\"}}"), 5);
+	session_on_memory(p->s, REMEMBER_LIST + 1, SPAN_LIT("{\"cursor\":null,\"result\":{\"resources\":[]}}"), 5);
 }
 
 static inline void world_begin(struct world *w, uint64_t seed)
@@ -642,12 +682,23 @@ static inline void world_begin(struct world *w, uint64_t seed)
 	play_open_log(&w->p, &c, seed, one_in(&w->d, 8) || trace ? 4 : 2);
 	w->p.trace = trace;
 	w->p.forgetful = true;
+	w->p.on_recall = world_recall;
+	if (c.offline_start) {
+		static const char *const eras[] = { "streamable-http", "http+sse", "stateless-http" };
+		char text[600];
+		snprintf(text, sizeof(text), "{\"era\":\"%s\",\"result\":{\"protocolVersion\":\"2025-06-18\",\"capabilities\":{\"tools\":{}},\"serverInfo\":{\"name\":\"s\",\"version\":\"1\"}},"
+			"\"discover\":{\"supportedVersions\":[\"2026-07-28\"],\"capabilities\":{\"tools\":{}},\"serverInfo\":{\"name\":\"s\",\"version\":\"1\"}}}", eras[w->server]);
+		session_on_memory(w->p.s, REMEMBER_HANDSHAKE, span_str(text), roll(&w->d, 200));
+		play_perform(&w->p);
+	}
 	if (one_in(&w->d, 2))
 		session_set_hook(w->p.s, world_hook, w);
 	w->p.on_send = world_on_send;
 	w->p.on_start = world_on_start;
 	w->p.on_stop = world_on_stop;
+	w->p.on_remember = world_on_remember;
 	w->p.arg = w;
+	random_memory(w);
 }
 
 static inline void world_step(struct world *w)

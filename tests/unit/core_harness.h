@@ -61,6 +61,7 @@ struct play {
 	void (*on_start)(struct play *p, struct transfer *t, void *arg);
 	void (*on_stop)(struct play *p, struct transfer *t, void *arg);
 	void (*on_remember)(struct play *p, const struct action *a, void *arg);
+	void (*on_recall)(struct play *p, void *arg); /* the lists of an earlier run are wanted */
 	void *arg;
 };
 

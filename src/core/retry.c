@@ -5,7 +5,6 @@
  * do not wait, do not read a clock and draw no randomness of their own. */
 #include "core/retry.h"
 
-#include <math.h>
 
 /* Jitter above a Retry-After: a tenth of the wait, but never more than this. */
 #define FLOOR_JITTER_MAX_MS 5000
@@ -81,16 +80,20 @@ void backoff_init(struct backoff *b, const struct core_config *c)
 	};
 }
 
-/* initial * multiplier^n, at most max. Written so that infinity and NaN (what
- * 1e300 to the power of a million gives) end at the maximum. */
+/* initial * multiplier^n, at most max, in squares of the multiplier: pow() alone
+ * would bring the mathematics library along, 350 KiB of it. Written so that
+ * infinity and NaN (what 1e300 to the power of a million gives) end at the
+ * maximum. */
 static int64_t backoff_step(const struct backoff *b)
 {
 	unsigned n = b->attempt > b->eased ? b->attempt - b->eased : 0;
-	double step;
+	double step = (double)b->initial_ms;
 
 	if (b->initial_ms <= 0)
 		return 0;
-	step = (double)b->initial_ms * pow(b->multiplier, (double)n);
+	for (double square = b->multiplier; n; n >>= 1, square *= square)
+		if (n & 1)
+			step *= square;
 	if (!(step < (double)b->max_ms))
 		return b->max_ms;
 	return step > 0 ? (int64_t)step : 0;
@@ -503,6 +506,7 @@ int64_t bucket_take(struct bucket *b, int64_t now)
 {
 	const double almost = 1 - 1e-9; /* what rounding may eat of a token */
 	double wait;
+	int64_t whole;
 
 	if (!(b->rate_per_ms > 0))
 		return 0;
@@ -517,8 +521,11 @@ int64_t bucket_take(struct bucket *b, int64_t now)
 			b->tokens = 0;
 		return 0;
 	}
-	wait = ceil((1 - b->tokens) / b->rate_per_ms);
+	wait = (1 - b->tokens) / b->rate_per_ms;
 	if (!(wait < (double)FAR_MS))
 		return FAR_MS;
-	return wait < 1 ? 1 : (int64_t)wait;
+	whole = (int64_t)wait;
+	if ((double)whole < wait)
+		whole++;
+	return whole < 1 ? 1 : whole;
 }

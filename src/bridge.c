@@ -214,7 +214,7 @@ static void send_line(struct bridge *b, struct action *a)
 
 static void write_log(struct action *a)
 {
-	struct log_fields f = { .attempt = a->attempt, .latency_ms = a->latency_ms, .circuit = a->circuit, .ref = a->ref[0] ? a->ref : NULL };
+	struct log_fields f = { .attempt = a->attempt, .latency_ms = a->latency_ms, .circuit = a->circuit, .ref = a->ref[0] ? a->ref : NULL, .kind = a->what };
 
 	log_line_with((enum log_level)a->level, &f, "%.*s", (int)a->text.n, a->text.p);
 }

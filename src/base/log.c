@@ -401,7 +401,7 @@ static void log_va(enum log_level l, const struct log_fields *f, const char *fmt
 	va_list again;
 	int n;
 
-	if (!log_wants(l) || !repeat_allows(fmt, l))
+	if (!log_wants(l) || !repeat_allows(f && f->kind ? f->kind : fmt, l))
 		return;
 	va_copy(again, ap);
 	n = vsnprintf(small, sizeof(small), fmt, ap);

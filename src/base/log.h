@@ -33,6 +33,7 @@ struct log_fields {
 	int64_t latency_ms;     /* -1 or 0: none */
 	const char *circuit;    /* closed | open | half_open */
 	const char *ref;        /* 8 hex digits, as in an error that went to the client */
+	const char *kind;       /* a literal: lines of one kind are repeats of each other; NULL: by the format */
 };
 
 /* 0, or -1 when the file can not be opened (stderr still works). */

@@ -445,6 +445,7 @@ void request_refuse(struct session *s, struct request *r, enum error_kind k, con
 		struct action *a = session_act(s, ACT_LOG);
 		if (a) {
 			a->level = k == ERR_SHUTTING_DOWN ? NOTE_DEBUG : NOTE_INFO;
+			a->what = error_kind_name(k);
 			a->attempt = (int)r->attempts;
 			a->latency_ms = s->now - r->arrived;
 			memcpy(a->ref, e.ref, sizeof(a->ref));

@@ -174,6 +174,7 @@ void session_note(struct session *s, int level, const char *fmt, ...)
 	if (!a)
 		return;
 	a->level = level;
+	a->what = fmt;
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
@@ -308,6 +309,7 @@ static void breaker_changed(struct session *s)
 		if (a) {
 			a->level = NOTE_INFO;
 			a->circuit = breaker_state_name(s->breaker.state);
+			a->what = "circuit breaker";
 			buf_printf(&a->owned, "circuit breaker is %s", a->circuit);
 		}
 	}
@@ -499,7 +501,9 @@ void session_line_down(struct session *s, const char *why, int64_t floor_ms, int
 			a->level = first ? NOTE_INFO : NOTE_DEBUG;
 			a->attempt = (int)s->backoff.attempt;
 			a->circuit = breaker_state_name(s->breaker.state);
-			buf_printf(&a->owned, "connection lost (%s%s%s); trying again in %.1f s", kept, s->detail[0] ? ": " : "", s->detail,
+			bool more = s->detail[0] && !strstr(kept, s->detail);
+			a->what = "connection lost";
+			buf_printf(&a->owned, "connection lost (%s%s%s); trying again in %.1f s", kept, more ? ": " : "", more ? s->detail : "",
 				(double)(s->wait_until - s->now) / 1000);
 		}
 	}

@@ -68,6 +68,7 @@ struct action {
 	struct buf owned;     /* the taker's to free (buf_fini) or to move on */
 	int status;
 	int level;            /* enum log_level */
+	const char *what;     /* a literal that tells one kind of line from another, NULL: none */
 	int attempt;
 	bool goes_on, unfinished; /* ACT_REMEMBER: a further page of the listing; more pages follow */
 	const char *circuit;  /* breaker state, or NULL */

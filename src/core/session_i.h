@@ -89,6 +89,8 @@ struct stream {
 	unsigned gaps;
 	bool carried, resumed;
 	unsigned failures;           /* in a row */
+	bool gap;                    /* it broke, and can not be resumed: something may be missed */
+	int64_t compare_at, compared_at; /* what the server offers is compared with what the client knows */
 };
 
 struct session {
@@ -283,7 +285,6 @@ void outbox_cancelled(struct session *s, struct span id, const char *reason);
 void outbox_clear(struct session *s);
 void outbox_new_session(struct session *s);
 int64_t outbox_deadline(const struct session *s);
-void outbox_release_xfer(struct session *s);
 bool srvreq_add(struct session *s, struct span id);
 bool srvreq_take(struct session *s, struct span id, uint64_t *epoch);
 void srvreq_free(struct session *s);

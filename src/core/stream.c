@@ -69,6 +69,8 @@ void stream_close(struct session *s)
 	struct stream *t = &s->stream;
 	uint64_t token = t->xfer;
 
+	t->gap |= (t->state == STREAM_LIVE && !t->last_id.len) || t->compare_at;
+	t->compare_at = 0;
 	t->xfer = 0;
 	t->next_at = 0;
 	t->state = STREAM_OFF;
@@ -107,6 +109,9 @@ enum body_mode stream_on_head(struct session *s, struct xfer *x, const struct ht
 		t->state = STREAM_LIVE;
 		t->opened_at = t->byte_at = s->now;
 		session_note(s, NOTE_DEBUG, "standing stream is open");
+		if (t->gap && s->era == ERA_HTTP && s->state == SESSION_READY && !t->compare_at)
+			t->compare_at = t->compared_at && t->compared_at + s->c->max_retry_ms > s->now ? t->compared_at + s->c->max_retry_ms : s->now;
+		t->gap = false;
 	}
 	return BODY_STREAM;
 }
@@ -190,6 +195,7 @@ static void http_stream_done(struct session *s, struct xfer *x, const struct htt
 	int64_t lived = s->now - t->opened_at, wait;
 
 	t->state = STREAM_OFF;
+	t->gap |= was_live && !t->last_id.len;
 	if (s->state != SESSION_READY)
 		return;
 	if (was_live) {
@@ -329,7 +335,8 @@ static int64_t due(const struct session *s)
 		if (!s->endpoint.len && (s->state == SESSION_PROBE || s->state == SESSION_REVIVE))
 			return t->opened_at + OPEN_TIMEOUT_MS;
 		q = quiet_limit(s);
-		return q ? t->byte_at + q : 0;
+		q = q ? t->byte_at + q : 0;
+		return t->compare_at && (!q || t->compare_at < q) ? t->compare_at : q;
 	default:
 		return 0;
 	}
@@ -354,6 +361,16 @@ static void went_quiet(struct session *s)
 	}
 	session_note(s, t->gaps >= HABIT_GAPS || s->c->idle_ms > 0 ? NOTE_INFO : NOTE_DEBUG, "%s; opening it again", text);
 	stream_open(s);
+}
+
+/* Notifications that came while no stream was open are lost: the client is told
+ * where something differs. A line that breaks often is compared now and then. */
+static void compare(struct session *s)
+{
+	s->stream.compare_at = 0;
+	s->stream.compared_at = s->now;
+	if (s->state == SESSION_READY)
+		replay_after(s);
 }
 
 void stream_on_time(struct session *s)
@@ -383,6 +400,8 @@ void stream_on_time(struct session *s)
 			probe_next(s, "no endpoint event came");
 		else if (s->state == SESSION_REVIVE)
 			session_line_down(s, "no endpoint event came", -1, -1);
+		else if (t->compare_at && s->now >= t->compare_at)
+			compare(s);
 		else
 			went_quiet(s);
 		break;

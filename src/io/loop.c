@@ -437,6 +437,9 @@ int loop_signals(struct loop *l, const int *signals, int n, struct err *e)
 {
 	if (signals_pipe(l) < 0)
 		return err_set(e, "can not set up the signal pipe (%s)", strerror(errno));
+	/* A file size limit is an error of the write, not the end of us. */
+	if (signal_catch(l, SIGXFSZ, SIG_IGN) < 0)
+		return err_set(e, "can not ignore SIGXFSZ (%s)", strerror(errno));
 	if (signal_catch(l, SIGPIPE, SIG_IGN) < 0)
 		return err_set(e, "can not ignore SIGPIPE (%s)", strerror(errno));
 	for (int i = 0; i < n; i++)

@@ -101,6 +101,37 @@ describe('mcp-holdfast status', () => {
 		assert.equal((await command(scratch, 'log', String(br.pid))).code, 0);
 	});
 
+	scenario('a disk that takes nothing leaves the relay alone', { env: runtime, args: ({ scratch }) => ['--metrics-file', path.join(scratch, 'm.prom')], connect: false }, async ({ srv, bridge, scratch }) => {
+		// A file size limit of 0: every write to a file fails, as on a full disk.
+		const br = bridge(['-c', 'ulimit -f 0; exec "$0" "$@"', BINARY, srv.url, ...QUICK, '--metrics-file', path.join(scratch, 'm.prom')], { command: '/bin/sh', env: { XDG_RUNTIME_DIR: scratch } });
+		await br.connect();
+		for (let i = 0; i < 3; i++) assertText(await br.call('echo', { text: 'x' }), 'x');
+		await br.logged(/can not write the metrics file/);
+		assertText(await br.call('echo', { text: 'y' }), 'y');
+	});
+
+	scenario('reads on while bridges come and go', { env: runtime, args: ['--name', 'stays'] }, async ({ srv, br, scratch, bridge }) => {
+		await shown(scratch);
+		const coming = (async () => {
+			for (let i = 0; i < 12; i++) {
+				const b = bridge([srv.url, ...QUICK, '--name', `goes-${i}`], { env: { XDG_RUNTIME_DIR: scratch } });
+				await b.connect();
+				if (i % 2) b.signal('SIGKILL'); else b.eof();
+				await b.exited();
+			}
+			return true;
+		})();
+		let done = false;
+		coming.then(() => { done = true; }, () => { done = true; });
+		while (!done) {
+			const r = await command(scratch, 'status', '--json');
+			assert.equal(r.stderr, '');
+			assert.ok(JSON.parse(r.stdout).some((s) => s.name === 'stays'));
+		}
+		await coming;
+		assert.deepEqual((await status(scratch)).map((s) => s.pid), [br.pid]);
+	});
+
 	scenario('a runtime directory that can not be used leaves the relay alone', { env: runtime, before: ({ br }) => { fs.mkdirSync(rundir(br.scratch), { mode: 0o777 }); fs.chmodSync(rundir(br.scratch), 0o777); } }, async ({ br }) => {
 		assertText(await br.call('echo', { text: 'x' }), 'x');
 	});

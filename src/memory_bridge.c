@@ -26,6 +26,7 @@
 #define KEY_NAME "memory.key"
 #define MAGIC "mcp-holdfast memory 1 "
 #define FILE_MAX ((size_t)8 << 20)     /* of one kind */
+#define FIRST_MS 200                   /* the lists often follow the handshake at once */
 #define WRITE_MS 1000
 #define SAME_S 3600                    /* unchanged documents are dated anew this often */
 #define OLD_S (60 * 86400)             /* files that nobody renewed for so long go */
@@ -48,7 +49,7 @@ struct memory_files {
 	unsigned char key[32], identity[32];
 	char stem[STEM + 1];                  /* "" while there is no key */
 	bool off, pruned;
-	int64_t due;
+	int64_t due, written_at;
 	struct kept kept[REMEMBER_KINDS];
 };
 
@@ -283,6 +284,8 @@ static void save(struct memory_files *m, int kind, int64_t wall_s)
 
 static void save_all(struct memory_files *m, int64_t wall_s)
 {
+	bool saved = false;
+
 	m->due = 0;
 	for (int k = 0; k < REMEMBER_KINDS; k++) {
 		if (!m->kept[k].dirty)
@@ -290,10 +293,12 @@ static void save_all(struct memory_files *m, int64_t wall_s)
 		if (m->off || !make_key(m))
 			return;
 		save(m, k, wall_s);
+		saved = true;
 	}
-	if (!m->pruned && !m->off)
+	if (saved && !m->pruned && !m->off) {
 		prune(m, wall_s - OLD_S);
-	m->pruned = true;
+		m->pruned = true;
+	}
 }
 
 static void forget(struct memory_files *m)
@@ -324,7 +329,7 @@ static void keep(struct memory_files *m, const struct action *a, int64_t now)
 	}
 	k->dirty = true;
 	if (!m->due)
-		m->due = now + WRITE_MS;
+		m->due = m->written_at && m->written_at + WRITE_MS > now + FIRST_MS ? m->written_at + WRITE_MS : now + FIRST_MS;
 }
 
 void memory_act(struct memory_files *m, struct session *s, const struct action *a, int64_t now, int64_t wall_s)
@@ -343,8 +348,10 @@ void memory_act(struct memory_files *m, struct session *s, const struct action *
 
 void memory_on_time(struct memory_files *m, int64_t now, int64_t wall_s)
 {
-	if (m && m->due && now >= m->due)
-		save_all(m, wall_s);
+	if (!m || !m->due || now < m->due)
+		return;
+	m->written_at = now;
+	save_all(m, wall_s);
 }
 
 int64_t memory_deadline(const struct memory_files *m) { return m ? m->due : 0; }

@@ -35,7 +35,7 @@ void memory_free(struct memory_files *m, int64_t wall_s);
 void memory_tell(struct memory_files *m, struct session *s, int64_t wall_s);
 /* Carries out ACT_REMEMBER. */
 void memory_act(struct memory_files *m, struct session *s, const struct action *a, int64_t now, int64_t wall_s);
-/* Writes at most once a second, and only what has changed. */
+/* Writes soon, then at most once a second, and only what has changed. */
 void memory_on_time(struct memory_files *m, int64_t now, int64_t wall_s);
 int64_t memory_deadline(const struct memory_files *m);
 

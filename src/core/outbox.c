@@ -44,14 +44,6 @@ void outbox_clear(struct session *s)
 	s->out_done = s->out_seq;
 }
 
-void outbox_release_xfer(struct session *s)
-{
-	if (s->outbox && s->outbox->xfer) {
-		xfer_cancel(s, s->outbox->xfer);
-		s->outbox->xfer = 0;
-	}
-}
-
 /* What belonged to the old session makes no sense to the new one. */
 void outbox_new_session(struct session *s)
 {

@@ -70,6 +70,9 @@ static int64_t rng_up_to(struct rng *r, int64_t max_ms)
 
 /* ---- backoff ----------------------------------------------------------------- */
 
+/* No option makes a hot loop of it. */
+#define LEAST_STEP_MS 10
+
 void backoff_init(struct backoff *b, const struct core_config *c)
 {
 	*b = (struct backoff){
@@ -84,7 +87,7 @@ void backoff_init(struct backoff *b, const struct core_config *c)
  * would bring the mathematics library along, 350 KiB of it. Written so that
  * infinity and NaN (what 1e300 to the power of a million gives) end at the
  * maximum. */
-static int64_t backoff_step(const struct backoff *b)
+static int64_t backoff_raw_step(const struct backoff *b)
 {
 	unsigned n = b->attempt > b->eased ? b->attempt - b->eased : 0;
 	double step = (double)b->initial_ms;
@@ -97,6 +100,13 @@ static int64_t backoff_step(const struct backoff *b)
 	if (!(step < (double)b->max_ms))
 		return b->max_ms;
 	return step > 0 ? (int64_t)step : 0;
+}
+
+static int64_t backoff_step(const struct backoff *b)
+{
+	int64_t step = backoff_raw_step(b);
+
+	return step < LEAST_STEP_MS ? LEAST_STEP_MS : step;
 }
 
 static int64_t backoff_draw(const struct backoff *b, struct rng *r)

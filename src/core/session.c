@@ -420,7 +420,7 @@ void session_forget(struct session *s)
 		buf_reset(&s->endpoint);
 		fail_stream_requests(s, "The connection that was to bring the answer was lost");
 	}
-	outbox_release_xfer(s);
+	/* The notification under way ends by itself: whether it was taken is judged then. */
 }
 
 static void refuse_parked(struct session *s, enum error_kind k, const char *what, int64_t retry_after_ms)
@@ -591,21 +591,29 @@ static void finish(struct session *s)
 	session_act(s, ACT_END);
 }
 
+/* Everything that is owed an answer gets one: we are ending. */
+static void answer_leftovers(struct session *s)
+{
+	struct request *r;
+
+	for (;;) {
+		r = s->ledger.head;
+		while (r && r->purpose != RQ_CLIENT && r->purpose != RQ_HANDSHAKE)
+			r = r->next;
+		if (!r)
+			return;
+		r->maybe_ran |= r->state != REQ_PARKED;
+		request_refuse(s, r, ERR_SHUTTING_DOWN, "The bridge is ending before the answer came", -1);
+	}
+}
+
 /* Answers what is left, gives the session back, and ends. */
 static void wind_up(struct session *s)
 {
 	enum session_state from = s->state;
 
 	session_enter(s, SESSION_DRAIN, s->signalled ? "signal" : "stdin ended");
-	while (true) {
-		struct request *r = s->ledger.head;
-		while (r && r->purpose != RQ_CLIENT && r->purpose != RQ_HANDSHAKE)
-			r = r->next;
-		if (!r)
-			break;
-		r->maybe_ran |= r->state != REQ_PARKED;
-		request_refuse(s, r, ERR_SHUTTING_DOWN, "The bridge is ending before the answer came", -1);
-	}
+	answer_leftovers(s);
 	while (s->ledger.head)
 		request_drop(s, s->ledger.head);
 	outbox_clear(s);
@@ -652,6 +660,7 @@ void session_on_signal(struct session *s, int64_t now)
 {
 	s->now = now;
 	if (s->signalled) {
+		answer_leftovers(s);
 		finish(s);
 		return;
 	}

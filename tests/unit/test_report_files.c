@@ -286,7 +286,8 @@ static void a_ring_gives_whole_lines_and_goes_on(void **state)
 	while (r.written < 5 * RING_DATA / 2)
 		add_line(&r, next++);
 	assert_int_equal(ring_read(r.fd, &at, &out), 0);
-	assert_int_equal(sscanf(buf_data(&out), "line %d", &first), 1);
+	assert_memory_equal(buf_data(&out), "line ", 5);
+	first = (int)strtol(buf_data(&out) + 5, NULL, 10);
 	assert_true(first > 2);
 	expect_lines(buf_span(&out), first, next - 1);
 	assert_true(out.len > RING_DATA - 64);

@@ -21,6 +21,7 @@
 #include "bridge.h"
 #include "doctor_bridge.h"
 #include "io/http.h"
+#include "memory_bridge.h"
 #include "options.h"
 #include "report/status.h"
 
@@ -76,8 +77,13 @@ static int run_online(struct options *o, struct redactor *r)
 	switch (o->command) {
 	case COMMAND_LOGIN:
 		return auth_cli_login(o, r);
-	case COMMAND_LOGOUT:
+	case COMMAND_LOGOUT: {
+		struct memory_files *m = memory_for(o);
+		if (m)
+			memory_forget(m);
+		memory_free(m, 0);
 		return auth_cli_logout(o, r);
+	}
 	case COMMAND_LIST:
 		return auth_cli_list(o, r);
 	case COMMAND_DOCTOR:

@@ -301,7 +301,7 @@ static void save_all(struct memory_files *m, int64_t wall_s)
 	}
 }
 
-static void forget(struct memory_files *m)
+void memory_forget(struct memory_files *m)
 {
 	char path[PATH_SIZE];
 
@@ -340,7 +340,7 @@ void memory_act(struct memory_files *m, struct session *s, const struct action *
 		for (int k = REMEMBER_LIST; k < REMEMBER_KINDS; k++)
 			tell(m, s, k, wall_s);
 	} else if (a->status == REMEMBER_NOTHING) {
-		forget(m);
+		memory_forget(m);
 	} else if (a->status >= 0 && a->status < REMEMBER_KINDS) {
 		keep(m, a, now);
 	}

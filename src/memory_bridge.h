@@ -33,6 +33,8 @@ void memory_free(struct memory_files *m, int64_t wall_s);
 
 /* Tells the session the last good handshake, if there is one. */
 void memory_tell(struct memory_files *m, struct session *s, int64_t wall_s);
+/* Removes what is kept of this server. */
+void memory_forget(struct memory_files *m);
 /* Carries out ACT_REMEMBER. */
 void memory_act(struct memory_files *m, struct session *s, const struct action *a, int64_t now, int64_t wall_s);
 /* Writes soon, then at most once a second, and only what has changed. */

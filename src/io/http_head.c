@@ -150,7 +150,7 @@ static int head_on_field(struct head *h, struct span line)
 
 static struct span head_get(struct head *h, enum head_field f)
 {
-	const struct buf *b = head_buf(h, f);
+	const struct buf *b = head_buf(h, (int)f);
 
 	if (!h->at[f].set)
 		return SPAN_NONE;

@@ -1,7 +1,11 @@
 /* The inside of the session, shared by the files that make it up:
- *   session.c   state, timers, actions        intake.c   what the client says
- *   exchange.c  what HTTP says, the ledger rule   stream.c   the standing stream
- *   replay.c    saying again to a new session    outbox.c   notifications and answers upstream
+ *   session.c   state, timers, actions           intake.c   what the client says
+ *   exchange.c  the facts HTTP tells             judge.c    what a response means
+ *   attempt.c   attempts and the ledger rule     deliver.c  what the server says
+ *   pump.c      sending what waits, in time      xfer.c     transfers by number
+ *   stream.c    the standing stream              outbox.c   notifications and answers upstream
+ *   replay.c    saying again to a new session    offline.c  an earlier run's memory
+ *   eras*.c     translation between eras         inject.c   trace context
  * Nothing outside src/core/ includes this. */
 #ifndef CORE_SESSION_I_H
 #define CORE_SESSION_I_H
@@ -273,6 +277,29 @@ void request_keep_waiting(struct session *s, struct request *r, int64_t until);
 /* ---- inject.c ------------------------------------------------------------------------------ */
 /* Adds a traceparent to the body of r for this attempt, where the user asked for it. 0 or -1. */
 int inject_trace(struct session *s, struct request *r);
+
+/* ---- attempt.c, deliver.c, judge.c: for each other, exchange.c and pump.c ---- */
+/* Its slot of --max-in-flight is free again; out of the queue, into state `to`. */
+void request_slot_free(struct session *s, struct request *r);
+void request_unpark(struct session *s, struct request *r, enum req_state to);
+/* When a quiet call is probed; 0 never. */
+int64_t request_probe_after(const struct session *s);
+/* An attempt to url (SPAN_NONE: the usual one) after so many redirects. */
+int request_post_to(struct session *s, struct request *r, struct span url, unsigned redirects);
+/* GET with Last-Event-ID. */
+void request_resume(struct session *s, struct request *r);
+/* When the next attempt of this one request may come. */
+int64_t request_backoff(struct session *s, struct request *r, int64_t retry_after_ms);
+/* Its response stream ended without the answer; clean: properly. */
+void request_stream_ended(struct session *s, struct request *r, bool clean, const char *what);
+/* Which request an answer's id belongs to; r: whose exchange brought it. */
+struct request *exchange_find(struct session *s, struct request *r, struct span id);
+/* A failed transfer in words and facts. */
+void failure_of_result(const struct http_result *r, struct failure *f);
+void session_gone(struct session *s, struct xfer *x, struct request *r);
+void judge_bad_answer(struct session *s, struct xfer *x, struct request *r);
+void judge_response(struct session *s, struct xfer *x, struct request *r);
+void judge_resume(struct session *s, struct xfer *x, struct request *r, const struct http_result *res);
 
 /* ---- intake.c ------------------------------------------------------------------------------ */
 void intake_line(struct session *s, struct span line, struct buf *big);

@@ -1,0 +1,286 @@
+/* Messages of the server: matched to the ledger, learned from, and passed on to
+ * the client as the bytes they are. */
+#include <string.h>
+
+#include "core/session_i.h"
+
+#define LINGER_MS 2000                 /* a response stream may end this long after its answer */
+
+static void learn_from_answer(struct session *s, struct request *r, const struct rpc_msg *m)
+{
+	int list;
+
+	if (m->kind != RPC_RESULT)
+		return;
+	if (r->method.n < 10)
+		return;
+	list = catalog_list_of(r->method);
+	if (list >= 0) {
+		if (catalog_on_page(s->catalog, (enum catalog_list)list, json_get(r->params, "cursor"), m->result) != 0)
+			session_note(s, NOTE_WARN, "out of memory while learning a list");
+		offline_learn_page(s, list, json_get(r->params, "cursor"), m->result);
+	} else if (span_is(r->method, "resources/subscribe")) {
+		subs_set(s, r->params, true);
+	} else if (span_is(r->method, "resources/unsubscribe")) {
+		subs_set(s, r->params, false);
+	} else if (span_is(r->method, "logging/setLevel")) {
+		buf_reset(&s->level_params);
+		buf_add(&s->level_params, r->params);
+	}
+}
+
+static void tell_hook(struct session *s, struct request *r, const struct rpc_msg *m)
+{
+	struct session_answer an = { .method = r->method, .tool = r->tool, .id = r->id, .params = r->params, .started_ms = r->arrived,
+		.latency_us_lower = (s->now - r->arrived) * 1000, .attempts = r->attempts, .trace = span_str(r->trace) };
+	int64_t code = 0;
+	bool is_error = false;
+
+	if (m->kind == RPC_ERROR)
+		an.rpc_error = rpc_error_code(m, &code) ? (int)code : -32603;
+	else if (r->is_tool_call && json_bool(json_get(m->result, "isError"), &is_error))
+		an.tool_error = is_error;
+	s->hook(s->hook_arg, &an);
+}
+
+static bool retry_this_error(struct session *s, struct request *r, const struct rpc_msg *m)
+{
+	int64_t code;
+
+	if (m->kind != RPC_ERROR || !s->c->nretry_errors || !r->repeatable || !rpc_error_code(m, &code))
+		return false;
+	if (s->c->max_retries >= 0 && r->attempts > (unsigned)s->c->max_retries)
+		return false;
+	for (size_t i = 0; i < s->c->nretry_errors; i++)
+		if (s->c->retry_errors[i] == code)
+			return true;
+	return false;
+}
+
+/* Passes the answer on under the client's own id. */
+static void pass_answer(struct session *s, struct request *r, const struct rpc_msg *m)
+{
+	struct span id = eras_client_id(r);
+
+	if (span_eq(m->id, id)) {
+		session_send(s, m->text);
+		return;
+	}
+	struct json_edit e = { m->id, id };
+	struct buf b;
+	buf_init(&b, m->text.n + id.n + 16);
+	if (json_splice(&b, m->text, &e, 1) == 0)
+		session_send_owned(s, &b);
+	else
+		buf_fini(&b);
+}
+
+/* The answer has come: the transfer that brought it ends by itself. */
+void exchange_release(struct session *s, struct request *r)
+{
+	struct xfer *x = r->xfer ? xfer_find(s, r->xfer) : NULL;
+
+	request_slot_free(s, r);
+	if (!x || (!x->sse && !x->json))
+		return;
+	if (x->sse) {
+		x->linger_until = s->now + LINGER_MS;
+		s->lingering++;
+		session_due(s, x->linger_until);
+		/* A server may answer before it has read all: the body stays as long as the transfer. */
+		if (r->upstream.len && x->kind == XF_REQUEST)
+			buf_move(&x->rest, &r->upstream);
+		else if (x->kind == XF_REQUEST)
+			r->left = x->token;
+	}
+	x->answered = true;
+	x->rq = NULL;
+	r->xfer = 0;
+}
+
+/* tools/list without the tools that the user does not want to be seen. True
+ * when there were some, and the answer was dealt with. */
+static bool hide_tools(struct session *s, struct request *r, const struct rpc_msg *m)
+{
+	struct json_edit e = { m->result, SPAN_NONE };
+	struct xfer *cur = s->cur;
+	struct rpc_msg less;
+	struct buf result, text;
+	int n;
+
+	buf_init(&result, m->result.n + 16);
+	buf_init(&text, m->text.n + 16);
+	n = catalog_hide_tools(s->c, m->result, &result);
+	e.new_bytes = buf_span(&result);
+	if (n > 0 && json_splice(&text, m->text, &e, 1) == 0) {
+		rpc_parse(buf_data(&text), text.len, &less);
+		s->cur = NULL; /* these bytes do not outlive the call: what is sent is copied */
+		exchange_answer(s, r, &less, NULL);
+		s->cur = cur;
+	}
+	buf_fini(&result);
+	buf_fini(&text);
+	return n > 0;
+}
+
+void exchange_answer(struct session *s, struct request *r, const struct rpc_msg *m, struct buf *owned)
+{
+	if (s->c->nignore_tools && r->purpose == RQ_CLIENT && m->kind == RPC_RESULT && span_is(r->method, "tools/list") && hide_tools(s, r, m))
+		return;
+	if (retry_this_error(s, r, m)) {
+		r->why = RETRY_ERROR;
+		request_park(s, r, request_backoff(s, r, -1));
+		return;
+	}
+	if (r->purpose == RQ_CLIENT) {
+		session_succeeded(s);
+		if (r->state == REQ_PARKED) /* a late answer to its last attempt */
+			request_unpark(s, r, REQ_SENT);
+		s->quota_used_ms += s->now - r->sent_at;
+		uint64_t seq = r->seq;
+		if (!eras_answer(s, r, m, owned)) {
+			learn_from_answer(s, r, m);
+			if (!r->cancelled)
+				pass_answer(s, r, m);
+		} else {
+			for (r = s->ledger.tail; r && r->seq > seq; r = r->prev)
+				;
+			if (!r || r->seq != seq || r->state == REQ_PARKED || r->patient_until)
+				return; /* answered otherwise, or another round */
+		}
+		if (m->kind == RPC_ERROR)
+			s->n.errors_upstream++;
+		s->n.answers++;
+		if (s->hook)
+			tell_hook(s, r, m);
+	}
+	exchange_release(s, r);
+	if (r->purpose == RQ_HANDSHAKE && s->hook)
+		tell_hook(s, r, m);
+	if (r->purpose == RQ_HANDSHAKE)
+		handshake_done(s, r, m);
+	else if (r->purpose != RQ_CLIENT)
+		replay_on_answer(s, r, m);
+	else
+		request_drop(s, r);
+}
+
+static void deliver_notification(struct session *s, struct request *r, const struct rpc_msg *m)
+{
+	s->n.notifications_in++;
+	if (span_is(m->method, "notifications/progress") && !r) {
+		struct span token = json_get(m->params, "progressToken");
+		for (struct request *q = s->ledger.head; q && token.p; q = q->next)
+			if (q->progress.p && ledger_same_id(&s->ledger, q->progress, token)) {
+				q->active_at = s->now;
+				break;
+			}
+	} else if (m->method.n > 27 && span_eq(span_make(m->method.p + m->method.n - 13, 13), SPAN_LIT("/list_changed"))) {
+		for (int l = 0; l < LIST_COUNT; l++)
+			if (span_is(m->method, catalog_list_changed((enum catalog_list)l)))
+				catalog_on_list_changed(s->catalog, (enum catalog_list)l);
+		session_send(s, m->text);
+		if (span_is(m->method, catalog_list_changed(LIST_TOOLS)))
+			replay_on_list_changed(s);
+		return;
+	}
+	session_send(s, m->text);
+}
+
+static void deliver_server_request(struct session *s, const struct rpc_msg *m)
+{
+	if (!srvreq_add(s, m->id)) {
+		session_note(s, NOTE_DEBUG, "dropped a server request that was delivered before");
+		return;
+	}
+	s->n.server_requests++;
+	session_send(s, m->text);
+}
+
+/* Which request does this answer belong to? Its id says; a large number id may
+ * come back as the nearest double. */
+struct request *exchange_find(struct session *s, struct request *r, struct span id)
+{
+	struct request *q;
+
+	if (r && span_eq(r->uid, id))
+		return r;
+	q = ledger_by_upstream_id(&s->ledger, id);
+	if (!q && r && rpc_id_same_double(r->uid, id))
+		q = r;
+	return q;
+}
+
+static void answer_came(struct session *s, struct request *r, const struct rpc_msg *m, struct buf *owned)
+{
+	struct exchange_facts f = { .era = s->era, .status = 200, .had_session = true, .msg = m };
+	struct request *q = exchange_find(s, r, m->id);
+
+	if (!q) {
+		s->n.late_answers++;
+		session_note(s, NOTE_DEBUG, "dropped an answer to no open request");
+		return;
+	}
+	f.handshake = q->purpose == RQ_HANDSHAKE || q->purpose == RQ_INIT;
+	f.had_session = s->era == ERA_SSE || s->sid.len;
+	/* Said a second time to the same request it is just its answer. */
+	if (m->kind == RPC_ERROR && !q->revives && verdict_session_gone(&f)) {
+		struct xfer *x = q->xfer ? xfer_find(s, q->xfer) : NULL;
+		if (s->era == ERA_SSE) {
+			q->revives++;
+			request_park(s, q, 0);
+			s->force_init = true;
+			s->n.session_losses++;
+			session_line_down(s, "the server lost the session", -1, session_gone_often(s) ? -1 : 0);
+			return;
+		}
+		if (x) {
+			session_gone(s, x, q);
+			return;
+		}
+	}
+	exchange_answer(s, q, m, owned);
+}
+
+void exchange_message(struct session *s, struct request *r, struct span text, struct buf *owned)
+{
+	struct rpc_msg m;
+	struct json_iter it;
+	struct span v;
+	uint64_t token = r ? r->token : 0;
+
+	rpc_parse(text.p, text.n, &m);
+	if (m.has_newline)
+		json_one_line((char *)m.text.p, m.text.n); /* the bytes are a buffer of ours */
+	if (r)
+		r->active_at = s->now;
+	s->last_rx = s->now;
+	switch (m.kind) {
+	case RPC_RESULT:
+	case RPC_ERROR:
+		answer_came(s, r, &m, owned);
+		break;
+	case RPC_NOTIFICATION:
+		if (!eras_inbound(s, r, &m))
+			deliver_notification(s, r, &m);
+		break;
+	case RPC_REQUEST:
+		if (!eras_inbound(s, r, &m))
+			deliver_server_request(s, &m);
+		break;
+	case RPC_BATCH:
+		json_iter(&it, m.text);
+		while (json_next(&it, NULL, &v)) {
+			if (json_type(v) != '{')
+				continue;
+			for (r = token ? s->ledger.head : NULL; r && r->token != token; r = r->next)
+				;
+			exchange_message(s, r, v, NULL);
+		}
+		break;
+	default:
+		if (s->cur)
+			s->cur->garbage = true;
+		session_note(s, NOTE_WARN, "ignored a message of the server: %s", m.why ? m.why : "no JSON-RPC");
+	}
+}

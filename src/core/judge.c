@@ -1,0 +1,324 @@
+/* What a response without an answer means for its request, from the verdict on
+ * it: another session, a sign-in, a redirect, later, or an error. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/url.h"
+#include "core/session_i.h"
+
+#define MAX_REDIRECTS 5
+
+/* A failed transfer in words and facts. */
+void failure_of_result(const struct http_result *r, struct failure *f)
+{
+	static const char *const what[] = {
+		[HTTP_OK] = "The server answered nothing usable",
+		[HTTP_RESOLVE] = "The server's name could not be resolved",
+		[HTTP_CONNECT] = "The server could not be reached",
+		[HTTP_PROXY] = "The proxy refused the connection",
+		[HTTP_TLS] = "The secure connection to the server could not be made",
+		[HTTP_SEND] = "The connection broke while the request was being sent",
+		[HTTP_RESET] = "The connection to the server was lost before the answer came",
+		[HTTP_TIMEOUT] = "The server did not answer in time",
+		[HTTP_BAD] = "The server answered something that is not valid HTTP, or too much of it",
+		[HTTP_NOMEM] = "There was not enough memory for the request",
+		[HTTP_ABORTED] = "The request was aborted",
+	};
+
+	memset(f, 0, sizeof(*f));
+	f->retry_after_ms = -1;
+	f->kind = ERR_UPSTREAM_UNAVAILABLE;
+	f->what = what[r->outcome];
+	switch (r->outcome) {
+	case HTTP_RESOLVE: case HTTP_CONNECT: case HTTP_PROXY: case HTTP_TLS:
+		f->line = true;
+		break;
+	case HTTP_NOMEM:
+		break;
+	case HTTP_BAD:
+		f->kind = ERR_BAD_UPSTREAM;
+		f->may_have_run = r->body_sent;
+		break;
+	default:
+		f->may_have_run = r->body_sent;
+	}
+}
+
+bool session_gone_often(struct session *s)
+{
+	int64_t oldest = s->gone_times[4];
+
+	memmove(s->gone_times + 1, s->gone_times, 5 * sizeof(int64_t));
+	s->gone_times[0] = s->now;
+	return oldest && s->now - oldest < 60000;
+}
+
+void session_gone(struct session *s, struct xfer *x, struct request *r)
+{
+	bool current = x->epoch == s->epoch;
+
+	if (r->purpose != RQ_CLIENT && r->purpose != RQ_PING) {
+		replay_on_gone(s, r);
+		return;
+	}
+	r->why = RETRY_SESSION;
+	request_park(s, r, 0);
+	if (current && s->client_initialized)
+		s->force_init = true;
+	if (!current || s->state != SESSION_READY)
+		return; /* noticed before; it goes out with the new session */
+	if (r->revives++ > 0) {
+		s->force_init = true;
+		if (r->purpose == RQ_CLIENT)
+			request_refuse(s, r, ERR_UPSTREAM_UNAVAILABLE, "The server lost the session again while the request was being sent a second time", -1);
+		session_line_down(s, "the server keeps losing the session", -1, -1);
+		return;
+	}
+	s->n.session_losses++;
+	s->force_init = true;
+	if (session_gone_often(s)) {
+		session_line_down(s, "the server keeps losing sessions", -1, -1);
+		return;
+	}
+	session_note(s, NOTE_INFO, "the server lost the session; starting another");
+	s->last_drop_at = s->now;
+	s->last_drop_len = -1;
+	snprintf(s->drop_why, sizeof(s->drop_why), "the server lost the session");
+	memcpy(s->drop_detail, s->detail, sizeof(s->drop_detail));
+	session_forget(s);
+	replay_begin(s);
+}
+
+/* 401 or 403 insufficient_scope: as the sign-in said. */
+static void wants_auth(struct session *s, struct xfer *x, struct request *r)
+{
+	char text[512];
+
+	r->why = RETRY_AUTH;
+	switch (x->challenge) {
+	case CHALLENGE_AGAIN:
+		if (r->attempts <= 4) {
+			request_park(s, r, 0);
+			if (s->state == SESSION_PROBE && r->purpose == RQ_HANDSHAKE)
+				probe_begin(s);
+			return;
+		}
+		break;
+	case CHALLENGE_PARK:
+		request_park(s, r, 0);
+		if (s->state != SESSION_AUTH) {
+			s->auth_from = s->state;
+			session_enter(s, SESSION_AUTH, "the server wants a sign-in");
+		}
+		return;
+	default:
+		break;
+	}
+	if (x->challenge_text.len)
+		snprintf(text, sizeof(text), "%.*s", (int)(x->challenge_text.len < 500 ? x->challenge_text.len : 500), buf_data(&x->challenge_text));
+	else
+		snprintf(text, sizeof(text), "The server refused the credentials (HTTP %d: authorization required)", x->status);
+	if (r->purpose != RQ_CLIENT && r->purpose != RQ_HANDSHAKE) {
+		struct failure f = { .what = "the server refused the credentials", .retry_after_ms = -1, .kind = ERR_AUTH_REQUIRED };
+		replay_on_failure(s, r, &f, false);
+		return;
+	}
+	request_refuse(s, r, ERR_AUTH_REQUIRED, text, -1);
+}
+
+static void redirected(struct session *s, struct xfer *x, struct request *r)
+{
+	struct url base, to;
+	struct err e;
+	struct failure f = { .what = "The server sent the request to another address that may not be followed", .retry_after_ms = -1, .kind = ERR_BAD_UPSTREAM };
+	bool same = false;
+
+	memset(&base, 0, sizeof(base));
+	memset(&to, 0, sizeof(to));
+	if (x->location.len && x->redirects < MAX_REDIRECTS && url_parse(&base, s->url, &e) == 0 &&
+	    url_resolve(&to, &base, buf_span(&x->location), &e) == 0) {
+		same = url_same_origin(&base, &to);
+		if (!same)
+			session_note(s, NOTE_WARN, "not following a redirect to another origin: %s", to.origin);
+	}
+	if (same) {
+		request_slot_free(s, r);
+		r->xfer = 0;
+		if (request_post_to(s, r, span_str(to.text), x->redirects + 1) == 0)
+			goto done;
+	}
+	if (r->purpose == RQ_CLIENT || r->purpose == RQ_HANDSHAKE)
+		request_refuse(s, r, f.kind, f.what, -1);
+	else
+		request_failed(s, r, &f);
+done:
+	url_fini(&base);
+	url_fini(&to);
+}
+
+static void rejected(struct session *s, struct xfer *x, struct request *r)
+{
+	char what[128];
+
+	snprintf(what, sizeof(what), "The server refused the request (HTTP %d)", x->status);
+	if (r->purpose != RQ_CLIENT && r->purpose != RQ_HANDSHAKE) {
+		struct failure f = { .what = what, .retry_after_ms = -1, .kind = ERR_BAD_UPSTREAM };
+		replay_on_failure(s, r, &f, false);
+		return;
+	}
+	session_succeeded(s);
+	request_refuse(s, r, x->status == 413 ? ERR_MESSAGE_TOO_LARGE : x->status == 403 ? ERR_AUTH_REQUIRED : ERR_BAD_UPSTREAM, what, -1);
+}
+
+void judge_bad_answer(struct session *s, struct xfer *x, struct request *r)
+{
+	struct failure f = { .what = "The server answered something that is not an MCP message", .may_have_run = true, .retry_after_ms = -1, .kind = ERR_BAD_UPSTREAM };
+
+	if (x->too_large) {
+		request_refuse(s, r, ERR_MESSAGE_TOO_LARGE, "The answer of the server is larger than the limit", -1);
+		return;
+	}
+	if (r->purpose == RQ_HANDSHAKE && s->state == SESSION_PROBE) {
+		probe_next(s, "the answer to initialize was no MCP message");
+		return;
+	}
+	r->maybe_ran = true;
+	request_failed(s, r, &f);
+}
+
+/* A complete response to the POST of r that was neither stream nor answer. */
+void judge_response(struct session *s, struct xfer *x, struct request *r)
+{
+	struct rpc_msg m;
+	struct failure f = { .retry_after_ms = -1, .kind = ERR_UPSTREAM_UNAVAILABLE };
+	struct exchange_facts ef = { .era = s->era == ERA_NONE ? s->trying : s->era, .status = x->status, .had_session = x->had_session,
+		.handshake = r->purpose == RQ_HANDSHAKE || r->purpose == RQ_INIT,
+		.retry_after = x->retry_after_ms >= 0, .insufficient_scope = x->insufficient_scope };
+	char what[200];
+
+	if (x->body.len) {
+		rpc_parse(buf_data(&x->body), x->body.len, &m);
+		if (m.kind != RPC_NOT_JSON && m.kind != RPC_INVALID)
+			ef.msg = &m;
+	}
+	snprintf(what, sizeof(what), "The server or a gateway answered HTTP %d", x->status);
+	f.what = what;
+	switch (verdict_of(&ef)) {
+	case VERDICT_GONE:
+		session_gone(s, x, r);
+		break;
+	case VERDICT_MODERN:
+	case VERDICT_TRANSPORT:
+	case VERDICT_ANSWER:
+		if (ef.handshake && ef.msg && m.kind == RPC_ERROR && x->status >= 400) {
+			buf_reset(&s->init_error);
+			buf_add(&s->init_error, m.error);
+		}
+		if (ef.handshake && x->status >= 400) {
+			if (r->purpose == RQ_HANDSHAKE)
+				probe_next(s, what);
+			else
+				replay_on_failure(s, r, &f, true);
+			break;
+		}
+		if (ef.msg && m.kind != RPC_BATCH && m.kind != RPC_REQUEST && m.kind != RPC_NOTIFICATION) {
+			if (m.has_newline)
+				json_one_line((char *)m.text.p, m.text.n);
+			/* A body that is an error for nobody in particular is for this request. */
+			if (exchange_find(s, r, m.id) != r)
+				m.id = SPAN_NONE;
+			if (m.id.p) {
+				exchange_answer(s, r, &m, NULL);
+				break;
+			}
+			buf_reset(&s->scratch);
+			if (buf_puts(&s->scratch, "{\"jsonrpc\":\"2.0\",\"id\":") || buf_add(&s->scratch, r->uid) ||
+			    buf_puts(&s->scratch, ",\"error\":") || buf_add(&s->scratch, m.error) || buf_puts(&s->scratch, "}"))
+				break;
+			if (m.kind == RPC_ERROR) {
+				struct rpc_msg own;
+				rpc_parse(buf_data(&s->scratch), s->scratch.len, &own);
+				exchange_answer(s, r, &own, NULL);
+				break;
+			}
+		}
+		rejected(s, x, r);
+		break;
+	case VERDICT_AUTH:
+		wants_auth(s, x, r);
+		break;
+	case VERDICT_LATER:
+		f.retry_after_ms = x->retry_after_ms;
+		f.kind = x->status == 429 ? ERR_RATE_LIMITED : ERR_UPSTREAM_UNAVAILABLE;
+		request_failed(s, r, &f);
+		break;
+	case VERDICT_UNKNOWN:
+		f.may_have_run = true;
+		f.kind = ERR_UPSTREAM_UNAVAILABLE;
+		request_failed(s, r, &f);
+		break;
+	case VERDICT_REDIRECT:
+		redirected(s, x, r);
+		break;
+	case VERDICT_ACCEPTED:
+		if (s->era == ERA_SSE || s->trying == ERA_SSE || s->stream.state == STREAM_LIVE) {
+			request_slot_free(s, r); /* the answer comes on the standing stream */
+			r->xfer = 0;
+			break;
+		}
+		f.what = "The server accepted the request and then answered nothing";
+		f.may_have_run = true;
+		f.kind = ERR_BAD_UPSTREAM;
+		request_failed(s, r, &f);
+		break;
+	case VERDICT_BAD:
+		judge_bad_answer(s, x, r);
+		break;
+	case VERDICT_FORBIDDEN:
+	case VERDICT_REJECTED:
+		rejected(s, x, r);
+		break;
+	}
+}
+
+void judge_resume(struct session *s, struct xfer *x, struct request *r, const struct http_result *res)
+{
+	struct failure f;
+	struct exchange_facts ef = { .era = s->era, .status = x->status, .had_session = x->had_session };
+
+	if (x->sse) {
+		r->attempts += res->outcome != HTTP_OK;
+		if (s->c->max_retries >= 0 && r->attempts > (unsigned)s->c->max_retries + 1) {
+			buf_reset(&r->last_id);
+		}
+		request_stream_ended(s, r, res->outcome == HTTP_OK, "the resumed stream ended");
+		return;
+	}
+	if (res->outcome == HTTP_OK && x->status == 404 && verdict_session_gone(&ef)) {
+		r->maybe_ran = true;
+		buf_reset(&r->last_id);
+		if (r->repeatable)
+			session_gone(s, x, r);
+		else
+			request_refuse(s, r, ERR_OUTCOME_UNKNOWN, "The server forgot the request while its answer was being fetched", -1);
+		return;
+	}
+	if (res->outcome == HTTP_OK && x->status >= 400 && x->status < 500 && x->status != 429 && x->status != 409 && x->status != 401) {
+		buf_reset(&r->last_id);
+		request_stream_ended(s, r, true, "The answer's stream broke and the server can not resume it");
+		return;
+	}
+	/* The network, or a server that is busy: later again, as long as the request lives. */
+	failure_of_result(res, &f);
+	r->attempts++;
+	if (s->c->max_retries >= 0 && r->attempts > (unsigned)s->c->max_retries + 1) {
+		r->maybe_ran = true;
+		request_refuse(s, r, r->repeatable ? ERR_UPSTREAM_UNAVAILABLE : ERR_OUTCOME_UNKNOWN, "The answer's stream broke and could not be resumed", -1);
+		return;
+	}
+	r->state = REQ_BROKEN;
+	r->not_before = request_backoff(s, r, x->retry_after_ms);
+	session_due(s, r->not_before);
+	if (f.line && s->state == SESSION_READY)
+		session_line_down(s, f.what, -1, -1);
+}

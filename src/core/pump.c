@@ -1,0 +1,294 @@
+/* Sending what waits, in order of arrival and within the limits, and what time
+ * does to a request: limits, probes, silence. */
+#include <stdio.h>
+
+#include "core/session_i.h"
+
+static struct request *first_after(struct session *s, uint64_t seq)
+{
+	struct request *r = s->ledger.head;
+
+	while (r && r->seq <= seq)
+		r = r->next;
+	return r;
+}
+
+static bool may_send(struct session *s, const struct request *r)
+{
+	if (r->purpose == RQ_CLIENT && s->in_flight >= s->window && !span_is(r->method, "ping"))
+		return false;
+	return r->barrier <= s->out_done;
+}
+
+static bool out_of_quota(struct session *s, struct request *r)
+{
+	if (r->purpose != RQ_CLIENT)
+		return false;
+	if (s->c->quota_requests && s->quota_used >= (uint64_t)s->c->quota_requests)
+		return true;
+	return s->c->quota_ms && s->quota_used_ms >= s->c->quota_ms;
+}
+
+/* Sends what may go now, in order of arrival. */
+void session_pump(struct session *s)
+{
+	struct request *r, *next;
+
+	outbox_pump(s);
+	if (s->state != SESSION_READY && !(s->state == SESSION_DRAIN && s->era != ERA_NONE && s->auth_from == SESSION_READY))
+		return;
+	eras_pump(s);
+	if (!s->parked || (s->rate_until && s->now < s->rate_until))
+		return;
+	for (r = s->ledger.head; r && s->parked; r = next) {
+		next = r->next;
+		if (r->state != REQ_PARKED || (r->not_before && s->now < r->not_before))
+			continue;
+		if (r->cancelled) { /* while its attempt was failing */
+			uint64_t was = r->seq;
+			request_drop(s, r);
+			next = first_after(s, was);
+			continue;
+		}
+		if (!may_send(s, r)) {
+			if (r->barrier > s->out_done)
+				break; /* order: what comes later waits too */
+			continue;
+		}
+		if (out_of_quota(s, r)) {
+			request_refuse(s, r, ERR_RATE_LIMITED, "The quota of requests that the user set for this session is used up", -1);
+			continue;
+		}
+		if (r->purpose == RQ_CLIENT && r->attempts == 0) {
+			int64_t wait = bucket_take(&s->bucket, s->now);
+			if (wait > s->c->hold_ms) {
+				request_refuse(s, r, ERR_RATE_LIMITED, "The request rate that the user allowed is used up", wait);
+				continue;
+			}
+			if (wait > 0) {
+				s->rate_until = s->now + wait;
+				session_due(s, s->rate_until);
+				break;
+			}
+			s->quota_used++;
+		}
+		uint64_t seq = r->seq;
+		size_t count = s->ledger.count;
+		if (!eras_local(s, r))
+			request_post(s, r);
+		if (s->state != SESSION_READY && s->state != SESSION_DRAIN)
+			return;
+		if (s->ledger.count + 1 < count)
+			next = first_after(s, seq); /* more than this one is gone */
+	}
+}
+
+/* A call that has been quiet for so long is probed by a ping: when that is due
+ * next, 0 for never. */
+static int64_t probe_time(struct session *s, struct request *r)
+{
+	const struct xfer *x = r->xfer ? xfer_find(s, r->xfer) : NULL;
+	int64_t quiet = r->active_at, after = request_probe_after(s), rx;
+
+	if (!s->c->probe_after_ms || r->purpose != RQ_CLIENT || s->state != SESSION_READY || s->era == ERA_MODERN)
+		return 0;
+	/* The 202 of another POST says nothing about the stream. */
+	rx = x ? x->rx_at : dialect_ping_judges_stream(s->era) ? s->stream.byte_at : s->last_rx;
+	if (rx > quiet)
+		quiet = rx;
+	if (r->probed_at > quiet)
+		quiet = r->probed_at;
+	if (s->now >= quiet + after) {
+		r->probed_at = quiet = s->now;
+		session_ping(s);
+	}
+	return quiet + after;
+}
+
+/* Sends a repeatable request once more beside the attempt that is silent; the
+ * first answer wins. */
+static void hedge(struct session *s, struct request *r)
+{
+	struct request *h;
+	char method[64];
+
+	if (r->method.n >= sizeof(method))
+		return;
+	snprintf(method, sizeof(method), "%.*s", (int)r->method.n, r->method.p);
+	request_new_own(s, &h, RQ_HEDGE, method, r->params);
+	if (!h)
+		return;
+	session_note(s, NOTE_DEBUG, "%s is silent; sent once more beside", method);
+	h->timeout_ms = r->timeout_ms;
+	h->twin = r->token;
+	r->twin = h->token;
+	request_post(s, h);
+}
+
+/* The ping was answered: a stream with event ids is taken up on a new
+ * connection, the old one may be half dead. Not answered: so is the call's. */
+void session_probed(struct session *s, bool alive)
+{
+	uint64_t last = s->ledger.next_seq, seq;
+	struct request *r = s->ledger.head;
+
+	while (r && r->seq <= last) {
+		seq = r->seq;
+		if (!r->probed_at || r->purpose != RQ_CLIENT || (r->state != REQ_SENT && r->state != REQ_STREAMING)) {
+			r = r->next;
+			continue;
+		}
+		const struct xfer *x = r->xfer ? xfer_find(s, r->xfer) : NULL;
+		bool quiet = !x || x->rx_at < r->probed_at;
+		bool late = s->now - r->active_at >= s->c->probe_after_ms;
+		if (alive && quiet && late && !r->last_id.len && r->repeatable && !r->is_tool_call && !r->twin) {
+			hedge(s, r);
+		} else if (alive && quiet && r->last_id.len && dialect_resumes(s->era)) {
+			request_detach(s, r);
+			r->state = REQ_BROKEN;
+			r->not_before = s->now;
+			session_due(s, s->now);
+		} else if (!alive && quiet && x) {
+			struct failure f = { .what = "The connection went dead while the request was running", .may_have_run = true,
+				.retry_after_ms = -1, .kind = ERR_UPSTREAM_UNAVAILABLE };
+			if (r->last_id.len && dialect_resumes(s->era)) {
+				request_detach(s, r);
+				r->state = REQ_BROKEN;
+				r->not_before = s->now;
+			} else {
+				request_failed(s, r, &f);
+			}
+		}
+		for (r = s->ledger.head; r && r->seq <= seq; r = r->next)
+			;
+	}
+}
+
+/* A subscription stream of 2026-07-28 is cut by --idle-timeout alone. -1: it was. */
+static int64_t listen_time(struct session *s, struct request *r)
+{
+	const struct xfer *x = r->xfer ? xfer_find(s, r->xfer) : NULL;
+	int64_t quiet = x && x->rx_at > r->active_at ? x->rx_at : r->active_at;
+
+	if (r->state == REQ_SENT && s->now >= r->sent_at + s->c->request_timeout_ms) {
+		struct failure f = { .what = "The server did not answer in time", .may_have_run = true, .retry_after_ms = -1, .kind = ERR_TIMEOUT };
+		request_failed(s, r, &f);
+		return -1;
+	}
+	if (r->state == REQ_SENT)
+		return r->sent_at + s->c->request_timeout_ms;
+	if (s->c->idle_ms <= 0)
+		return 0;
+	if (s->now < quiet + s->c->idle_ms)
+		return quiet + s->c->idle_ms;
+	session_note(s, NOTE_INFO, "a subscription was silent for %.1f s; opening it again", (double)(s->now - quiet) / 1000);
+	request_park(s, r, 0);
+	session_pump(s);
+	return -1;
+}
+
+/* What became due for one request: its next deadline, 0 for none, -1 when it
+ * (and perhaps others) was answered or moved. */
+static int64_t request_time(struct session *s, struct request *r)
+{
+	int64_t next = r->die_at, t;
+
+	if (s->now >= r->die_at && r->die_at) {
+		request_refuse(s, r, ERR_TIMEOUT, "The request took longer than the time allowed for it in all", -1);
+		return -1;
+	}
+	switch (r->state) {
+	case REQ_PARKED:
+		/* What the bridge itself asks waits for the line, however long. */
+		t = s->state != SESSION_READY && (r->purpose == RQ_CLIENT || r->purpose == RQ_HANDSHAKE) ? r->hold_until : 0;
+		if (t && s->now >= t) {
+			if (s->state == SESSION_AUTH && s->auth_text.len) {
+				char text[600];
+				snprintf(text, sizeof(text), "%.*s", (int)(s->auth_text.len < 590 ? s->auth_text.len : 590), buf_data(&s->auth_text));
+				request_refuse(s, r, ERR_AUTH_REQUIRED, text, -1);
+			} else {
+				request_refuse(s, r, s->state == SESSION_AUTH ? ERR_AUTH_REQUIRED : ERR_UPSTREAM_UNAVAILABLE,
+					s->state == SESSION_AUTH ? "The server wants a sign-in that is not finished yet" : "The server can not be reached at the moment",
+					s->wait_until > s->now ? s->wait_until - s->now : -1);
+			}
+			return -1;
+		}
+		if (t && (!next || t < next))
+			next = t;
+		t = r->not_before > s->now ? r->not_before : 0;
+		break;
+	case REQ_BROKEN:
+		if (s->state == SESSION_READY && s->now >= r->not_before) {
+			request_resume(s, r);
+			t = s->now + r->timeout_ms;
+		} else {
+			t = r->active_at + r->timeout_ms;
+			if (r->not_before > s->now && r->not_before < t)
+				t = r->not_before;
+		}
+		if (s->now - r->active_at >= r->timeout_ms && r->state == REQ_BROKEN) {
+			struct failure f = { .what = "The answer did not come in time", .may_have_run = true, .retry_after_ms = -1, .kind = ERR_TIMEOUT };
+			buf_reset(&r->last_id);
+			request_failed(s, r, &f);
+			return -1;
+		}
+		break;
+	default:
+		if (r->patient_until) {
+			if (modern_timed_out(s, r))
+				return -1;
+			t = r->patient_until == INT64_MAX ? 0 : r->patient_until;
+			break;
+		}
+		if (r->is_listen) {
+			t = listen_time(s, r);
+			if (t < 0)
+				return -1;
+			break;
+		}
+		t = probe_time(s, r);
+		if (t && (!next || t < next))
+			next = t;
+		t = r->active_at + r->timeout_ms;
+		if (s->now >= t) {
+			struct failure f = { .what = "The server did not answer in time", .may_have_run = true, .retry_after_ms = -1, .kind = ERR_TIMEOUT };
+			if (r->purpose == RQ_CLIENT && s->state == SESSION_READY && !dialect_cancel_by_close(s->era))
+				outbox_cancelled(s, r->uid, "timed out");
+			bool mute = s->era == ERA_SSE && s->stream.byte_at < r->sent_at;
+			request_failed(s, r, &f);
+			if (mute && s->state == SESSION_READY)
+				session_line_down(s, "the stream went silent", -1, 0);
+			return -1;
+		}
+	}
+	return t && (!next || t < next) ? t : next;
+}
+
+void session_request_times(struct session *s)
+{
+	struct request *r = s->ledger.head;
+	uint64_t last = s->ledger.next_seq;
+	int64_t t, due = 0;
+
+	s->next_due = 0;
+	while (r && r->seq <= last) {
+		uint64_t seq = r->seq;
+		t = request_time(s, r);
+		if (t > 0 && (!due || t < due))
+			due = t;
+		r = t < 0 ? first_after(s, seq) : r->next;
+	}
+	for (size_t i = 0; s->lingering && i < s->nxfers; i++) {
+		struct xfer *x = s->xfers[i];
+		if (!x || !x->linger_until)
+			continue;
+		if (s->now >= x->linger_until)
+			xfer_cancel(s, x->token);
+		else if (!due || x->linger_until < due)
+			due = x->linger_until;
+	}
+	if (due)
+		session_due(s, due);
+	if (s->rate_until > s->now)
+		session_due(s, s->rate_until);
+}

@@ -334,6 +334,34 @@ void eras_out_headers(struct session *s, struct span method, struct buf *lines)
 
 /* ---- what the session hands over ------------------------------------------------------------------------------ */
 
+bool eras_unbind(struct session *s)
+{
+	if (s->era != ERA_NONE || s->client_initialized || s->offline)
+		return false;
+	for (const struct request *r = s->ledger.head; r; r = r->next)
+		if (r->purpose == RQ_CLIENT)
+			return false;
+	s->client_modern = s->client_seen_era = false;
+	session_forget(s);
+	session_enter(s, SESSION_START, "the client falls back to initialize");
+	return true;
+}
+
+/* Every request of the stateless protocol says its version (basic, "_meta"). */
+static bool says_no_version(struct session *s, const struct rpc_msg *m)
+{
+	struct buf b;
+
+	if (json_get(json_get(m->params, "_meta"), META_VERSION).p)
+		return false;
+	buf_init(&b, TEXT_MAX);
+	if (rpc_write_error(&b, m->id, -32602, SPAN_LIT("Invalid params: _meta must hold " META_VERSION " in every request"), SPAN_NONE) == 0)
+		session_send_owned(s, &b);
+	else
+		buf_fini(&b);
+	return true;
+}
+
 bool eras_intake(struct session *s, const struct rpc_msg *m)
 {
 	if (m->kind == RPC_RESULT || m->kind == RPC_ERROR) {
@@ -351,6 +379,8 @@ bool eras_intake(struct session *s, const struct rpc_msg *m)
 		modern_learn_client(s, m);
 		return false;
 	}
+	if (s->client_modern && says_no_version(s, m))
+		return true;
 	if (s->client_modern)
 		modern_learn_client(s, m);
 	return false;

@@ -74,6 +74,8 @@ bool legacy_local(struct session *s, struct request *r)
 		e->listen_dirty = true;
 		session_due(s, s->now);
 		eras_answer_locally(s, r, SPAN_LIT("{}"));
+	} else if (span_is(r->method, "server/discover") || span_is(r->method, "subscriptions/listen")) {
+		eras_answer_error(s, r, -32601, "Method not found: it belongs to another protocol version than the one agreed on", SPAN_NONE);
 	} else {
 		return false;
 	}

@@ -143,8 +143,8 @@ static void client_request(struct session *s, const struct rpc_msg *m, struct bu
 {
 	struct request *r;
 
-	if (span_is(m->method, "initialize") && !dialect_client_is_modern(m)) {
-		if (s->client_modern)
+	if (span_is(m->method, "initialize") && (s->client_modern || !dialect_client_is_modern(m))) {
+		if (s->client_modern && !eras_unbind(s))
 			refuse_line(s, m->id, -32600, "initialize does not belong in a conversation of the stateless protocol");
 		else
 			client_initialize(s, m, big);

@@ -388,6 +388,9 @@ bool modern_timed_out(struct session *s, struct request *r);
 int modern_init_params(struct session *s, struct buf *out);
 /* The id its answer goes out under. */
 struct span eras_client_id(const struct request *r);
+/* The client begins anew by initialize after a probe that nobody answered: false
+ * when its conversation of the other era has begun in earnest. */
+bool eras_unbind(struct session *s);
 /* The request that the client waits for under this id. */
 struct request *eras_by_client_id(struct session *s, struct span id);
 /* The client's id was answered already, with input_required. */

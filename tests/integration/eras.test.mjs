@@ -1,0 +1,387 @@
+// Both sides of the translation between eras, and what happens when one of them
+// does not keep to its own: loops, foreign states, eras mixed in one
+// conversation, header annotations that would forge headers.
+import { describe, scenario, assert, assertText, assertOwnError, textOf, until, never, pause } from '../lib/scenario.mjs';
+
+const VERSION = '2026-07-28';
+const NS = 'io.modelcontextprotocol/';
+const META = { [`${NS}protocolVersion`]: VERSION, [`${NS}clientInfo`]: { name: 'driver', version: '1' }, [`${NS}clientCapabilities`]: { elicitation: {}, sampling: {}, roots: {} } };
+const FORM = { mode: 'form', message: 'name?', requestedSchema: { type: 'object', properties: { name: { type: 'string' } } } };
+const text = (value) => ({ resultType: 'complete', content: [{ type: 'text', text: String(value) }] });
+
+/**
+ * Makes a scripted server speak 2026-07-28 and nothing else. `results` maps a
+ * method, or tools/call:NAME, to a result, an Error-like { code } or a function
+ * of the exchange that gives one (or nothing, when it answered itself).
+ */
+function modern(srv, results = {}) {
+	srv.wrong = [];
+	const all = {
+		'server/discover': { resultType: 'complete', supportedVersions: [VERSION], capabilities: { tools: { listChanged: true }, resources: { subscribe: true, listChanged: true } }, ttlMs: 0, cacheScope: 'private', instructions: 'be kind', _meta: { [`${NS}serverInfo`]: { name: 'scripted', version: '2' } } },
+		'tools/list': () => ({ resultType: 'complete', tools: srv.tools, ttlMs: 0, cacheScope: 'private' }),
+		'tools/call:echo': (ex) => text(ex.message.params.arguments?.text ?? ''),
+		'subscriptions/listen': (ex) => { listen(ex); },
+		...results,
+	};
+	srv.when(() => true, (ex) => {
+		const m = ex.message, h = ex.headers;
+		if (ex.method !== 'POST') { srv.wrong.push(ex.method); ex.reply(405); return; }
+		if (!m?.params?._meta?.[`${NS}protocolVersion`]) { ex.json({ jsonrpc: '2.0', id: m?.id ?? null, error: { code: -32022, message: 'Unsupported protocol version', data: { supported: [VERSION], requested: m?.params?.protocolVersion } } }, { status: 400 }); return; }
+		if (h['mcp-protocol-version'] !== m.params._meta[`${NS}protocolVersion`] || h['mcp-method'] !== m.method || h['mcp-session-id'] || h['last-event-id']) srv.wrong.push(ex.head);
+		const key = `${m.method}:${ex.tool}`, rule = key in all ? all[key] : all[m.method];
+		const r = typeof rule === 'function' ? rule(ex) : rule ?? { code: -32601, message: 'Method not found' };
+		if (r?.code) ex.json(ex.envelope({ error: r }), { status: r.status ?? 200 });
+		else if (r) ex.result(r);
+	});
+	return srv;
+}
+/** Opens a subscription's stream; `tell` writes a notification tagged with its id. */
+function listen(ex, { ack = true } = {}) {
+	const out = ex.stream(), tag = { _meta: { [`${NS}subscriptionId`]: ex.message.id } };
+	out.tell = (method, params = {}) => out.event({ data: { jsonrpc: '2.0', method, params: { ...params, ...tag } } });
+	ex.listening = out;
+	if (ack) out.tell('notifications/subscriptions/acknowledged', { notifications: ex.message.params.notifications });
+	return out;
+}
+const listening = (srv, n) => until(() => srv.seen('subscriptions/listen').filter((e) => e.listening?.open).length >= n && srv.seen('subscriptions/listen').filter((e) => e.listening?.open).map((e) => e.listening), 8000, `${n} open subscriptions`);
+const ask = (br, method, params = {}, options) => br.request(method, { ...params, _meta: { ...META, ...params._meta } }, options);
+const call = (br, name, args = {}, more = {}) => ask(br, 'tools/call', { name, arguments: args, ...more });
+const tagged = (br, method, id) => br.notifications.filter((n) => n.method === method && n.params?._meta?.[`${NS}subscriptionId`] === id);
+const NEEDS = (state) => ({ resultType: 'input_required', inputRequests: { who: { method: 'elicitation/create', params: FORM } }, requestState: state });
+const given = { result: { action: 'accept', content: { name: 'Ada' } } };
+
+const MODERN = { connect: false, before: ({ srv }) => modern(srv) };
+
+describe('a legacy client on a server of 2026-07-28', () => {
+	scenario('is asked what an input_required result wants, and the state comes back byte for byte', MODERN, async ({ srv, br }) => {
+		const state = 'st"8\\ é 😀';
+		srv.clear();
+		modern(srv, { 'tools/call:ask': (ex) => ex.message.params.requestState === undefined ? NEEDS(state) : text(JSON.stringify([ex.message.params.requestState, ex.message.params.inputResponses])) });
+		br.handlers['elicitation/create'] = () => given;
+		await br.connect();
+		assert.deepEqual(JSON.parse(textOf(await br.call('ask'))), [state, { who: given.result }]);
+		const [first, second] = srv.seen('tools/call:ask');
+		assert.notEqual(first.id, second.id);
+		assert.deepEqual(srv.wrong, []);
+	});
+	scenario('is not led in a circle: 16 rounds, then a clear error', MODERN, async ({ srv, br }) => {
+		let n = 0;
+		srv.clear();
+		modern(srv, { 'tools/call:ask': () => NEEDS(`round ${++n}`) });
+		br.handlers['elicitation/create'] = () => given;
+		await br.connect();
+		const answer = await br.call('ask');
+		assert.ok(answer.result?.isError || answer.error, answer.raw);
+		assert.match(answer.raw, /kept asking/);
+		assert.equal(br.asks.length, 16);
+		assert.equal(n, 17);
+		assertText(await br.call('echo', { text: 'still there' }), 'still there');
+	});
+	scenario('without the capability gets an error, and no question', { ...MODERN }, async ({ srv, br }) => {
+		srv.clear();
+		modern(srv, { 'tools/call:ask': () => NEEDS('s') });
+		await br.connect({ capabilities: {} });
+		assert.match((await br.call('ask')).raw, /unsupported|can not give/);
+		assert.equal(br.asks.length, 0);
+	});
+	scenario('that stops a call while it is asked is not asked again, and nothing more is sent', MODERN, async ({ srv, br }) => {
+		srv.clear();
+		modern(srv, { 'tools/call:ask': () => NEEDS('s') });
+		br.handlers['elicitation/create'] = () => undefined;
+		await br.connect();
+		const c = br.call('ask');
+		await until(() => br.asks.length === 1);
+		br.cancel(c);
+		br.raw(JSON.stringify({ jsonrpc: '2.0', id: br.asks[0].id, ...given }));
+		assertText(await br.call('echo', { text: 'x' }), 'x');
+		assert.equal(srv.seen('tools/call:ask').length, 1);
+	});
+	scenario('that answers a question nobody asked changes nothing', MODERN, async ({ srv, br }) => {
+		await br.connect();
+		for (const id of ['hf-in-00000000-1', 0, 'ask-1']) br.raw(JSON.stringify({ jsonrpc: '2.0', id, ...given }));
+		br.raw(JSON.stringify({ jsonrpc: '2.0', id: 7, error: { code: 1, message: 'no' } }));
+		assertText(await br.call('echo', { text: 'x' }), 'x');
+		assert.equal(srv.seen('answer').length, 0);
+		assert.deepEqual(srv.wrong, []);
+	});
+	scenario('works while its subscription is never acknowledged', MODERN, async ({ srv, br }) => {
+		srv.clear();
+		modern(srv, { 'subscriptions/listen': (ex) => { listen(ex, { ack: false }); } });
+		await br.connect();
+		await listening(srv, 1);
+		assertText(await br.call('echo', { text: 'x' }), 'x');
+		assert.ok((await br.request('resources/subscribe', { uri: 'mem://one' })).result);
+		assertText(await br.call('echo', { text: 'y' }), 'y');
+	});
+	scenario('is told once, without the tag, and again of what may have been missed', MODERN, async ({ srv, br }) => {
+		await br.connect();
+		await br.request('tools/list');
+		assert.ok((await br.request('resources/subscribe', { uri: 'mem://one' })).result);
+		const stream = await until(() => srv.seen('subscriptions/listen').find((e) => e.listening?.open && e.message.params.notifications.resourceSubscriptions)?.listening, 8000, 'a subscription to the resource');
+		stream.tell('notifications/resources/updated', { uri: 'mem://one' });
+		const [told] = await br.notified('notifications/resources/updated');
+		assert.deepEqual(told.params, { uri: 'mem://one' });
+		srv.tools = [...srv.tools, { name: 'fresh', inputSchema: { type: 'object' } }];
+		stream.reset();
+		await br.notified('notifications/resources/updated', 2);
+		await br.notified('notifications/tools/list_changed');
+	});
+});
+
+describe('tools whose header annotations are not valid', () => {
+	const annotated = (name, header) => ({ name, inputSchema: { type: 'object', properties: { a: { type: 'string', 'x-mcp-header': header } } } });
+	const many = { name: 'many', inputSchema: { type: 'object', properties: Object.fromEntries(Array.from({ length: 10000 }, (_, i) => [`p${i}`, { type: 'string', 'x-mcp-header': `H${i}` }])) } };
+	const tools = [annotated('good', 'Region'), annotated('forger', 'X\r\nX-Forged: yes'), annotated('feeder', 'A\nB'), annotated('spacer', 'a b'), annotated('empty', ''), many];
+	for (const [who, connect, list, run] of [
+		['a legacy client', (br) => br.connect(), (br) => br.request('tools/list'), (br, n) => br.call(n, { a: 'eu\r\nX-Forged: yes', p1: 'v' })],
+		['a modern client', (br) => ask(br, 'server/discover'), (br) => ask(br, 'tools/list'), (br, n) => call(br, n, { a: 'eu\r\nX-Forged: yes', p1: 'v' })],
+	])
+		scenario(`are hidden from ${who} with a warning, and forge nothing`, { connect: false }, async ({ srv, br }) => {
+			srv.tools = tools;
+			modern(srv, { 'tools/call': (ex) => text(ex.headers['mcp-param-region'] ?? 'none') });
+			await connect(br);
+			assert.deepEqual((await list(br)).result.tools.map((t) => t.name), ['good']);
+			for (const t of tools.slice(1)) assert.match(br.stderr, new RegExp(`'${t.name}' is hidden`));
+			assert.equal(textOf(await run(br, 'good')), `=?base64?${Buffer.from('eu\r\nX-Forged: yes').toString('base64')}?=`);
+			for (const t of tools.slice(1)) await run(br, t.name);
+			for (const ex of srv.exchanges) assert.equal(ex.headers['x-forged'], undefined);
+			assert.ok(srv.seen('tools/call').slice(1).every((e) => !Object.keys(e.headers).some((h) => h.startsWith('mcp-param-'))));
+		});
+	scenario('-32020 is answered by listing again and one more try', { connect: false }, async ({ srv, br }) => {
+		srv.tools = [annotated('good', 'Region')];
+		modern(srv, { 'tools/call:good': (ex) => ex.headers['mcp-param-zone'] ? text(ex.headers['mcp-param-zone']) : { code: -32020, message: 'Header mismatch', status: 400 } });
+		await ask(br, 'server/discover');
+		await ask(br, 'tools/list');
+		srv.tools = [annotated('good', 'Zone')];
+		assert.equal(textOf(await call(br, 'good', { a: 'eu' })), 'eu');
+		assert.equal(srv.seen('tools/call:good').length, 2);
+		assert.equal(srv.seen('tools/list').length, 2);
+	});
+	scenario('-32020 again is passed on', { connect: false }, async ({ srv, br }) => {
+		srv.tools = [annotated('good', 'Region')];
+		modern(srv, { 'tools/call:good': { code: -32020, message: 'Header mismatch', status: 400 } });
+		await ask(br, 'server/discover');
+		await ask(br, 'tools/list');
+		assert.equal((await call(br, 'good', { a: 'eu' })).error?.code, -32020);
+		assert.equal(srv.seen('tools/call:good').length, 2);
+		assert.equal(srv.seen('tools/list').length, 2);
+	});
+});
+
+describe('subscriptions of a modern client', () => {
+	const want = (br, id, notifications) => ask(br, 'subscriptions/listen', { notifications }, { id });
+	scenario('several at once keep their own ids, also after the line broke, and hear what they missed', MODERN, async ({ srv, br }) => {
+		await ask(br, 'server/discover');
+		await ask(br, 'tools/list');
+		for (const [id, f] of [['tools', { toolsListChanged: true }], [7, { resourceSubscriptions: ['mem://one'] }]]) { want(br, id, f); br.cancelled.add(JSON.stringify(id)); }
+		await listening(srv, 2);
+		await until(() => tagged(br, 'notifications/subscriptions/acknowledged', 'tools').length === 1 && tagged(br, 'notifications/subscriptions/acknowledged', 7).length === 1);
+		srv.tools = [...srv.tools, { name: 'fresh', inputSchema: { type: 'object' } }];
+		srv.cut('reset');
+		const again = await until(() => srv.seen('subscriptions/listen').filter((e) => e.listening?.open).length === 2 && srv.seen('subscriptions/listen').filter((e) => e.listening?.open), 8000, 'both again');
+		await until(() => tagged(br, 'notifications/resources/updated', 7).length >= 1, 8000, 'what may have changed');
+		await until(() => tagged(br, 'notifications/tools/list_changed', 'tools').length >= 1, 8000, 'what has changed');
+		again.find((e) => e.message.params.notifications.toolsListChanged).listening.tell('notifications/tools/list_changed');
+		await until(() => tagged(br, 'notifications/tools/list_changed', 'tools').length >= 2);
+		// One acknowledgement each, and nothing under an id the client never used.
+		assert.equal(br.notifications.filter((n) => /acknowledged/.test(n.method)).length, 2);
+		assert.ok(br.notifications.every((n) => ['tools', 7].includes(n.params._meta[`${NS}subscriptionId`])), JSON.stringify(br.notifications));
+		assert.deepEqual(srv.wrong, []);
+	});
+	scenario('the server may end one in good order, or cancel it, and it is not opened again', MODERN, async ({ srv, br }) => {
+		await ask(br, 'server/discover');
+		const one = want(br, 'one', { toolsListChanged: true }), two = want(br, 'two', { toolsListChanged: true });
+		br.cancelled.add('"two"');
+		await listening(srv, 2);
+		const [a, b] = ['one', 'two'].map((id) => srv.seen('subscriptions/listen').find((e) => e.message.id === id));
+		a.listening.event({ data: a.envelope({ result: { resultType: 'complete', _meta: { [`${NS}subscriptionId`]: 'one' } } }) }).end();
+		assert.equal((await one).result._meta[`${NS}subscriptionId`], 'one');
+		b.listening.event({ data: { jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: 'two' } } });
+		const [told] = await br.notified('notifications/cancelled');
+		assert.equal(told.params.requestId, 'two');
+		b.listening.end();
+		await never(() => srv.seen('subscriptions/listen').length > 2, 600);
+		void two;
+	});
+	scenario('one that is never acknowledged holds nothing up and can be cancelled', MODERN, async ({ srv, br }) => {
+		srv.clear();
+		modern(srv, { 'subscriptions/listen': (ex) => { listen(ex, { ack: false }); } });
+		await ask(br, 'server/discover');
+		const l = want(br, 'mute', { toolsListChanged: true });
+		const [stream] = await listening(srv, 1);
+		assertText(await call(br, 'echo', { text: 'x' }), 'x');
+		br.cancel(l);
+		await until(() => !stream.open, 4000, 'the end of the stream');
+		assert.equal(srv.seen('notifications/cancelled').length, 0);
+	});
+});
+
+describe('a server of 2026-07-28 that does not keep to it', () => {
+	scenario('gives session ids and event ids and never gets them back', MODERN, async ({ srv, br }) => {
+		srv.clear();
+		let n = 0;
+		modern(srv, {
+			'tools/list': (ex) => {
+				const out = ex.stream({ headers: { 'Mcp-Session-Id': 'sticky' } });
+				out.event({ id: `ev-${++n}`, data: '' });
+				if (n === 1) { out.fin(); return; }
+				out.event({ id: 'ev-9', data: ex.envelope({ result: { resultType: 'complete', tools: [], ttlMs: 0, cacheScope: 'private' } }) }).end();
+			},
+		});
+		await ask(br, 'server/discover');
+		assert.deepEqual((await ask(br, 'tools/list')).result.tools, []);
+		assert.equal(n, 2);
+		assert.deepEqual(srv.wrong, []);
+	});
+	scenario('asks the client by a request of its own and is ignored', MODERN, async ({ srv, br }) => {
+		srv.clear();
+		modern(srv, { 'tools/call:echo': (ex) => { ex.stream().event({ data: { jsonrpc: '2.0', id: 1, method: 'elicitation/create', params: FORM } }).event({ data: ex.envelope({ result: text('done') }) }).end(); } });
+		await ask(br, 'server/discover');
+		assert.equal(textOf(await call(br, 'echo')), 'done');
+		assert.equal(br.asks.length, 0);
+	});
+	scenario('answers with the wrong type of content, and one clear error follows', MODERN, async ({ srv, br }) => {
+		srv.clear();
+		modern(srv, { 'tools/call:append': (ex) => { ex.reply(200, { 'Content-Type': 'text/html' }, '<html>hello</html>'); } });
+		await ask(br, 'server/discover');
+		assert.match((await call(br, 'append')).raw, /outcome_unknown|bad_upstream|may have/i);
+		assert.equal(srv.seen('tools/call:append').length, 1);
+	});
+});
+
+describe('a modern client on a legacy server', () => {
+	const LEGACY = { connect: false, server: { respond: 'sse' } };
+	const question = async (br) => {
+		const first = await call(br, 'ask', { method: 'elicitation/create', params: FORM });
+		assert.equal(first.result?.resultType, 'input_required', first.raw);
+		const [key, value] = Object.entries(first.result.inputRequests)[0];
+		assert.equal(value.method, 'elicitation/create');
+		return { inputResponses: { [key]: given.result }, requestState: first.result.requestState };
+	};
+	scenario('answers a question by a retry, once', LEGACY, async ({ srv, br }) => {
+		assert.equal((await ask(br, 'server/discover')).result.supportedVersions[0], VERSION);
+		const q = await question(br);
+		const second = await call(br, 'ask', { method: 'elicitation/create', params: FORM }, q);
+		assert.equal(second.result.resultType, 'complete');
+		assert.deepEqual(JSON.parse(textOf(second)), given.result);
+		assert.equal(srv.answers.length, 1);
+		assert.equal(srv.ran('ask'), 1);
+		// The same retry once more: the call has ended, and it is not known to be harmless to repeat.
+		assert.match((await call(br, 'ask', { method: 'elicitation/create', params: FORM }, q)).raw, /outcome_unknown|may have/i);
+		assert.equal(srv.ran('ask'), 1);
+		assert.equal(br.asks.length, 0);
+	});
+	scenario('with a state that was tampered with, is foreign or belongs to another call gets an error, and the server nothing', LEGACY, async ({ srv, br }) => {
+		await ask(br, 'server/discover');
+		const q = await question(br), args = { method: 'elicitation/create', params: FORM };
+		const flip = (s, i) => s.slice(0, i) + (s[i] === 'A' ? 'B' : 'A') + s.slice(i + 1);
+		for (const requestState of [flip(q.requestState, 10), flip(q.requestState, q.requestState.length - 10), q.requestState.slice(0, -4), `${q.requestState}AAAA`, 'hf1.', 'hf1.AAAA', 'another', '', 7, null, { a: 1 }, 'x'.repeat(100000)]) {
+			const answer = await call(br, 'ask', args, { ...q, requestState });
+			assert.equal(answer.error?.code, -32602, `${JSON.stringify(requestState).slice(0, 60)}: ${answer.raw.slice(0, 200)}`);
+		}
+		assert.equal((await call(br, 'echo', { text: 'x' }, q)).error?.code, -32602);
+		assert.equal((await call(br, 'ask', { other: 1 }, q)).error?.code, -32602);
+		assert.equal(srv.answers.length, 0);
+		assert.equal(srv.ran('ask'), 1);
+		assert.deepEqual(JSON.parse(textOf(await call(br, 'ask', args, q))), given.result);
+	});
+	scenario('takes no state of another process', LEGACY, async ({ srv, br, bridge }) => {
+		await ask(br, 'server/discover');
+		const q = await question(br), other = bridge([srv.url, '--log-level', 'debug']);
+		await ask(other, 'server/discover');
+		assert.equal((await call(other, 'ask', { method: 'elicitation/create', params: FORM }, q)).error?.code, -32602);
+		assert.equal(srv.answers.length, 0);
+		await call(br, 'ask', { method: 'elicitation/create', params: FORM }, q);
+	});
+	scenario('can stop a call that goes on under the id of a retry', LEGACY, async ({ srv, br }) => {
+		srv.onRequest = async (m, session, channel) => {
+			if (m.params?.name !== 'ask') return undefined;
+			await srv.ask('elicitation/create', FORM, (x) => channel.send(x));
+			return new Promise(() => {});
+		};
+		await ask(br, 'server/discover');
+		const q = await question(br), retry = call(br, 'ask', { method: 'elicitation/create', params: FORM }, q);
+		await until(() => srv.answers.length === 1);
+		br.cancel(retry);
+		const [stop] = await srv.sees('notifications/cancelled');
+		assert.equal(JSON.stringify(stop.message.params.requestId), srv.seen('tools/call:ask')[0].id);
+	});
+	scenario('hears of progress under the token of the retry', LEGACY, async ({ srv, br }) => {
+		srv.onRequest = async (m, session, channel) => {
+			if (m.params?.name !== 'ask') return undefined;
+			await srv.ask('elicitation/create', FORM, (x) => channel.send(x));
+			channel.send({ jsonrpc: '2.0', method: 'notifications/progress', params: { progressToken: m.params._meta.progressToken, progress: 1 } });
+			return { result: { content: [] } };
+		};
+		await ask(br, 'server/discover');
+		const first = await call(br, 'ask', {}, { _meta: { progressToken: 'first' } }), [key] = Object.keys(first.result.inputRequests);
+		await call(br, 'ask', {}, { inputResponses: { [key]: given.result }, requestState: first.result.requestState, _meta: { progressToken: 2 } });
+		assert.deepEqual(br.notifications.filter((n) => /progress/.test(n.method)).map((n) => n.params.progressToken), [2]);
+	});
+	scenario('whose call was lost while it was answering learns that, and is asked anew where that is harmless', { connect: false, server: { respond: 'sse' } }, async ({ srv, br }) => {
+		srv.tools.find((t) => t.name === 'ask').annotations = { readOnlyHint: true };
+		await ask(br, 'server/discover');
+		await ask(br, 'tools/list');
+		let q = await question(br);
+		srv.forget();
+		srv.cut('reset');
+		await until(() => srv.ran('ask') === 2, 8000, 'the call again');
+		const again = await call(br, 'ask', { method: 'elicitation/create', params: FORM }, q);
+		assert.equal(again.result?.resultType, 'input_required', again.raw);
+		q = { inputResponses: { [Object.keys(again.result.inputRequests)[0]]: given.result }, requestState: again.result.requestState };
+		assert.deepEqual(JSON.parse(textOf(await call(br, 'ask', { method: 'elicitation/create', params: FORM }, q))), given.result);
+		assert.equal(srv.answers.length, 1);
+	});
+	scenario('that answers a question nobody asked changes nothing', LEGACY, async ({ srv, br }) => {
+		await ask(br, 'server/discover');
+		br.raw(JSON.stringify({ jsonrpc: '2.0', id: 0, ...given }));
+		br.raw(JSON.stringify({ jsonrpc: '2.0', id: 'ask-1', ...given }));
+		assertText(await call(br, 'echo', { text: 'x' }), 'x');
+		assert.equal(srv.seen('answer').length, 0);
+	});
+	scenario('gets what its own revision says of a version nobody speaks', LEGACY, async ({ br }) => {
+		await ask(br, 'server/discover');
+		const { error } = await ask(br, 'tools/list', { _meta: { [`${NS}protocolVersion`]: '2031-01-01' } });
+		assert.equal(error.code, -32022);
+		assert.deepEqual(error.data, { supported: [VERSION], requested: '2031-01-01' });
+	});
+});
+
+describe('two eras in one conversation', () => {
+	for (const [name, prepare] of [['a legacy server', () => {}], ['a modern server', modern]]) {
+		scenario(`initialize in the middle of a modern one is refused and not sent (${name})`, { connect: false }, async ({ srv, br }) => {
+			prepare(srv);
+			await ask(br, 'server/discover');
+			const before = srv.seen('initialize').length;
+			assert.equal((await br.request('initialize', { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'x', version: '1' } })).error?.code, -32600);
+			assert.ok((await ask(br, 'initialize', { protocolVersion: '2025-06-18', capabilities: {} })).error);
+			assert.equal(srv.seen('initialize').length, before);
+			assertText(await call(br, 'echo', { text: 'x' }), 'x');
+		});
+		scenario(`a request that does not say its version, in the middle of a modern one, is refused and not sent (${name})`, { connect: false }, async ({ srv, br }) => {
+			prepare(srv);
+			await ask(br, 'server/discover');
+			assert.equal((await br.request('tools/call', { name: 'echo', arguments: {} })).error?.code, -32602);
+			assert.equal((await br.request('tools/list')).error?.code, -32602);
+			assert.equal(srv.seen('tools/call').length + srv.seen('tools/list').length, 0);
+			assertText(await call(br, 'echo', { text: 'x' }), 'x');
+		});
+		scenario(`server/discover and subscriptions/listen in the middle of a legacy one get one answer (${name})`, { connect: false }, async ({ srv, br }) => {
+			prepare(srv);
+			await br.connect();
+			const before = srv.exchanges.length;
+			assert.ok((await ask(br, 'server/discover')).error);
+			assert.ok((await ask(br, 'subscriptions/listen', { notifications: { toolsListChanged: true } })).error);
+			assert.ok(srv.exchanges.slice(before).every((e) => !['server/discover', 'subscriptions/listen'].includes(e.kind) || e.message.params._meta[`${NS}clientInfo`].name !== 'intruder'));
+			assertText(await br.call('echo', { text: 'x' }), 'x');
+		});
+	}
+	scenario('a probe that could not be answered does not bind the client: initialize begins a legacy one', { connect: false, args: ['--max-retries', '1', '--max-retry-delay', '100'] }, async ({ srv, br }) => {
+		await srv.stop();
+		assertOwnError(await ask(br, 'server/discover'), 'upstream_unavailable');
+		await srv.listen(srv.port);
+		await pause(200);
+		await br.connect();
+		assertText(await br.call('echo', { text: 'x' }), 'x');
+	});
+});

@@ -217,6 +217,20 @@ static struct input *input_new(struct session *s, struct request *r, struct span
 	return i;
 }
 
+/* The client need not trouble a person any more. */
+static void ask_no_more(struct session *s, const char *id)
+{
+	struct buf b;
+
+	if (s->state == SESSION_DRAIN || s->state == SESSION_END)
+		return;
+	buf_init(&b, 256);
+	if (buf_printf(&b, "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{\"requestId\":%s}}", id) == 0)
+		session_send_owned(s, &b);
+	else
+		buf_fini(&b);
+}
+
 void legacy_forget(struct session *s, struct request *r)
 {
 	struct input **at = s->eras ? &s->eras->inputs : NULL, *i;
@@ -227,6 +241,7 @@ void legacy_forget(struct session *s, struct request *r)
 			continue;
 		}
 		*at = i->next;
+		ask_no_more(s, i->id);
 		buf_fini(&i->key);
 		free(i);
 	}

@@ -99,7 +99,7 @@ static bool version_refused(struct session *s, struct request *r)
 
 /* ---- subscriptions ------------------------------------------------------------------------------------------ */
 
-static bool wants(struct request *r, struct span method, struct span params)
+static bool wants(struct session *s, struct request *r, struct span method, struct span params)
 {
 	struct span f = json_get(r->params, "notifications"), uri, want;
 	struct json_iter it;
@@ -116,7 +116,7 @@ static bool wants(struct request *r, struct span method, struct span params)
 	uri = json_get(params, "uri");
 	json_iter(&it, json_get(f, "resourceSubscriptions"));
 	while (json_next(&it, NULL, &want))
-		if (span_eq(want, uri))
+		if (uri.p && ledger_same_id(&s->ledger, want, uri)) /* however it is escaped */
 			return true;
 	return false;
 }
@@ -145,7 +145,7 @@ static void send_tagged(struct session *s, struct request *r, struct span method
 void modern_tell(struct session *s, struct span method, struct span params)
 {
 	for (struct request *r = s->ledger.head; r; r = r->next)
-		if (r->is_listen && r->purpose == RQ_CLIENT && wants(r, method, params))
+		if (r->is_listen && r->purpose == RQ_CLIENT && wants(s, r, method, params))
 			send_tagged(s, r, method, params);
 }
 
@@ -169,12 +169,36 @@ static void own_call(struct session *s, enum req_purpose p, const char *method, 
 	buf_fini(&b);
 }
 
+/* Of what the client wishes, what this server can tell (basic/patterns/subscriptions,
+ * "Acknowledgment"). */
+static void honoured(struct buf *out, struct span wish, struct span caps, bool sub)
+{
+	static const char *const kinds[][2] = {
+		{ "toolsListChanged", "tools" }, { "promptsListChanged", "prompts" }, { "resourcesListChanged", "resources" } };
+	const char *sep = "";
+	bool on;
+
+	buf_puts(out, "{\"notifications\":{");
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
+		if (!json_bool(json_get(wish, kinds[i][0]), &on) || !on ||
+		    !json_bool(json_path(caps, kinds[i][1], "listChanged", NULL), &on) || !on)
+			continue;
+		buf_printf(out, "%s\"%s\":true", sep, kinds[i][0]);
+		sep = ",";
+	}
+	if (sub && json_type(json_get(wish, "resourceSubscriptions")) == '[') {
+		buf_printf(out, "%s\"resourceSubscriptions\":", sep);
+		buf_add(out, json_get(wish, "resourceSubscriptions"));
+	}
+	buf_puts(out, "}}");
+}
+
 static void listen_here(struct session *s, struct request *r)
 {
 	struct translation *t = translation_get(r);
-	struct span caps = json_get(buf_span(&s->init_result), "capabilities"), f = json_get(r->params, "notifications"), key, value;
+	struct span caps = json_get(buf_span(&s->init_result), "capabilities"), f = json_get(r->params, "notifications"), value;
 	struct json_iter it;
-	bool sub = false, any = false;
+	bool sub = false;
 	struct buf b;
 
 	if (!t || t->local)
@@ -183,20 +207,7 @@ static void listen_here(struct session *s, struct request *r)
 	request_hold_open(s, r);
 	sub = json_bool(json_path(caps, "resources", "subscribe", NULL), &sub) && sub;
 	buf_init(&b, TEXT_MAX);
-	buf_puts(&b, "{\"notifications\":{");
-	json_iter(&it, f);
-	while (json_next(&it, &key, &value)) {
-		if (json_key_is(key, "resourceSubscriptions") && !sub)
-			continue;
-		if (any)
-			buf_puts(&b, ",");
-		any = true;
-		buf_puts(&b, "\"");
-		buf_add(&b, key);
-		buf_puts(&b, "\":");
-		buf_add(&b, value);
-	}
-	buf_puts(&b, "}}");
+	honoured(&b, f, caps, sub);
 	send_tagged(s, r, SPAN_LIT("notifications/subscriptions/acknowledged"), buf_span(&b));
 	buf_fini(&b);
 	json_iter(&it, sub ? json_get(f, "resourceSubscriptions") : SPAN_NONE);
@@ -223,7 +234,7 @@ static void listen_gone(struct session *s, struct request *gone)
 			continue;
 		}
 		for (struct request *r = s->ledger.head; r && !other; r = r->next)
-			other = r != gone && r->is_listen && wants(r, SPAN_LIT("notifications/resources/updated"), buf_span(&b));
+			other = r != gone && r->is_listen && wants(s, r, SPAN_LIT("notifications/resources/updated"), buf_span(&b));
 		if (!other) {
 			subs_set(s, buf_span(&b), false);
 			if (s->state == SESSION_READY && !s->eof && !s->signalled)
@@ -634,6 +645,8 @@ bool modern_inbound(struct session *s, struct request *r, const struct rpc_msg *
 		return !s->eras || !s->eras->log_wanted;
 	if (span_is(m->method, "notifications/progress"))
 		return retoken(s, m);
+	if (span_is(m->method, "notifications/cancelled"))
+		return true; /* of a question: its id means nothing to this client */
 	for (int l = 0; l < LIST_COUNT; l++)
 		if (span_is(m->method, catalog_list_changed((enum catalog_list)l)))
 			catalog_on_list_changed(s->catalog, (enum catalog_list)l);

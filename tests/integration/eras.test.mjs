@@ -92,6 +92,8 @@ describe('a legacy client on a server of 2026-07-28', () => {
 		const c = br.call('ask');
 		await until(() => br.asks.length === 1);
 		br.cancel(c);
+		const [told] = await br.notified('notifications/cancelled');
+		assert.equal(told.params.requestId, br.asks[0].id);
 		br.raw(JSON.stringify({ jsonrpc: '2.0', id: br.asks[0].id, ...given }));
 		assertText(await br.call('echo', { text: 'x' }), 'x');
 		assert.equal(srv.seen('tools/call:ask').length, 1);
@@ -338,6 +340,23 @@ describe('a modern client on a legacy server', () => {
 		br.raw(JSON.stringify({ jsonrpc: '2.0', id: 'ask-1', ...given }));
 		assertText(await call(br, 'echo', { text: 'x' }), 'x');
 		assert.equal(srv.seen('answer').length, 0);
+	});
+	scenario('is told only of what it asked for and the server can tell, however the address is spelled', LEGACY, async ({ srv, br }) => {
+		srv.capabilities = { tools: { listChanged: true }, resources: { subscribe: true }, prompts: {} };
+		await ask(br, 'server/discover');
+		const l = ask(br, 'subscriptions/listen', { notifications: { toolsListChanged: false, promptsListChanged: true, resourcesListChanged: true, resourceSubscriptions: ['mem://one'], another: 1 } }, { id: 'sub' });
+		br.cancelled.add('"sub"');
+		const [ack] = await br.notified('notifications/subscriptions/acknowledged');
+		assert.deepEqual(ack.params, { notifications: { resourceSubscriptions: ['mem://one'] }, _meta: { [`${NS}subscriptionId`]: 'sub' } });
+		await srv.sees('resources/subscribe');
+		const out = await srv.standing();
+		for (const uri of ['mem:\\/\\/two', 'mem:\\/\\/one']) out.event({ data: `{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"${uri}"}}` });
+		out.event({ data: '{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}' });
+		out.event({ data: '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"sub"}}' });
+		await br.notified('notifications/resources/updated');
+		assertText(await call(br, 'echo', { text: 'x' }), 'x');
+		assert.deepEqual(br.notifications.slice(1).map((n) => [n.method, n.params.uri, n.params._meta[`${NS}subscriptionId`]]), [['notifications/resources/updated', 'mem://one', 'sub']]);
+		void l;
 	});
 	scenario('gets what its own revision says of a version nobody speaks', LEGACY, async ({ br }) => {
 		await ask(br, 'server/discover');

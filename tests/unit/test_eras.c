@@ -1,0 +1,219 @@
+/* What the translation between eras owes to time and to broken lines: a question
+ * answered at once and only in the session that asked it, a silent stream known
+ * early, a gap in the standing stream made good. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "core_harness.h"
+
+#define META "\"_meta\":{\"io.modelcontextprotocol/protocolVersion\":\"2026-07-28\",\"io.modelcontextprotocol/clientInfo\":{\"name\":\"c\",\"version\":\"1\"},\"io.modelcontextprotocol/clientCapabilities\":{\"elicitation\":{}}}"
+#define ASK(id, method, params) "{\"jsonrpc\":\"2.0\",\"id\":" id ",\"method\":\"" method "\",\"params\":{" params META "}}"
+#define QUESTION(id) "{\"jsonrpc\":\"2.0\",\"id\":" id ",\"method\":\"elicitation/create\",\"params\":{\"message\":\"who?\"}}"
+
+/* A modern client whose server turns out to be a legacy one, without a standing stream. */
+static void ready_modern_client(struct play *p)
+{
+	play_client(p, ASK("\"d\"", "server/discover", ""));
+	play_error(p, play_must_find(p, "server/discover"), 400, -32600, "Bad Request: Server not initialized");
+	play_hello(p, "sid-1");
+	play_status(p, play_must_find(p, "notifications/initialized"), 202);
+	play_status(p, play_must_find(p, "GET"), 405);
+	MUST(play_answers(p, "\"d\"", NULL) == 1);
+	play_client(p, ASK("\"l\"", "tools/list", ""));
+	play_json(p, play_must_find(p, "tools/list"), PLAY_TOOLS);
+	MUST(play_answers(p, "\"l\"", NULL) == 1);
+}
+
+/* The string member `name` of the newest answer to id, quotes and all, into out. */
+static void member(struct play *p, const char *id, const char *name, char *out, size_t size)
+{
+	const char *text = NULL, *at;
+	size_t n;
+
+	assert_true(play_answers(p, id, &text) > 0);
+	at = strstr(text, name);
+	assert_non_null(at);
+	at = strchr(at + strlen(name), ':') + 1;
+	n = strcspn(at + 1, "\"") + 2;
+	assert_true(n < size);
+	memcpy(out, at, n);
+	out[n] = '\0';
+}
+
+/* The key of the one input request in the newest answer to id. */
+static void key_of(struct play *p, const char *id, char *out, size_t size)
+{
+	const char *text = NULL, *at;
+
+	assert_true(play_answers(p, id, &text) > 0);
+	at = strstr(text, "\"inputRequests\":{");
+	assert_non_null(at);
+	at += strlen("\"inputRequests\":{");
+	snprintf(out, size, "%.*s", (int)(strstr(at, ":{\"method\"") - at), at);
+}
+
+static void retry(struct play *p, const char *id, const char *tool, const char *key, const char *state)
+{
+	char text[2000];
+
+	snprintf(text, sizeof(text), "{\"jsonrpc\":\"2.0\",\"id\":%s,\"method\":\"tools/call\",\"params\":{\"name\":\"%s\",\"arguments\":{},"
+		"\"inputResponses\":{%s:{\"action\":\"accept\"}},\"requestState\":%s," META "}}", id, tool, key, state);
+	play_client(p, text);
+}
+
+/* The open POST of an answer, whose id is its only name. */
+static struct transfer *answer_on_its_way(struct play *p, const char *id)
+{
+	for (struct transfer *t = p->transfers; t; t = t->next)
+		if (t->open && t->method == HTTP_POST && transfer_msg(t).kind == RPC_RESULT && span_is(transfer_msg(t).id, id))
+			return t;
+	return NULL;
+}
+
+static void the_input_of_a_modern_client_reaches_the_server_without_another_event(void **state)
+{
+	struct core_config c = play_config();
+	char key[100], sealed[300];
+	struct transfer *call;
+	struct play p;
+
+	(void)state;
+	play_open(&p, &c, 1);
+	ready_modern_client(&p);
+	play_client(&p, ASK("1", "tools/call", "\"name\":\"act\",\"arguments\":{},"));
+	call = play_must_find(&p, "tools/call");
+	play_sse(&p, call);
+	play_event(&p, call, NULL, QUESTION("0"));
+	member(&p, "1", "\"requestState\"", sealed, sizeof(sealed));
+	key_of(&p, "1", key, sizeof(key));
+	retry(&p, "2", "act", key, sealed);
+	play_pass(&p, 0); /* no time passes */
+	assert_non_null(answer_on_its_way(&p, "0"));
+	play_answer_on(&p, call, NULL, call, "\"result\":{\"content\":[]}");
+	assert_int_equal(play_answers(&p, "1", NULL), 1);
+	assert_int_equal(play_answers(&p, "2", NULL), 1);
+	play_close(&p);
+}
+
+static void an_answer_to_a_question_of_a_lost_session_goes_nowhere(void **state)
+{
+	struct core_config c = play_config();
+	char key[100], sealed[300];
+	struct transfer *call;
+	struct play p;
+
+	(void)state;
+	play_open(&p, &c, 2);
+	ready_modern_client(&p);
+	play_client(&p, ASK("1", "tools/call", "\"name\":\"safe\",\"arguments\":{},"));
+	call = play_must_find(&p, "tools/call");
+	play_sse(&p, call);
+	play_event(&p, call, NULL, QUESTION("0"));
+	member(&p, "1", "\"requestState\"", sealed, sizeof(sealed));
+	key_of(&p, "1", key, sizeof(key));
+	play_fail(&p, call, HTTP_RESET, true);
+	while (!(call = play_find(&p, "tools/call")))
+		assert_true(play_next(&p));
+	play_status(&p, call, 404); /* the session is gone, too */
+	play_hello(&p, "sid-2");
+	play_status(&p, play_must_find(&p, "notifications/initialized"), 202);
+	while (!(call = play_find(&p, "tools/call")))
+		assert_true(play_next(&p));
+	play_sse(&p, call);
+	play_event(&p, call, NULL, QUESTION("0")); /* the same id: another question for all we know */
+	retry(&p, "2", "safe", key, sealed);
+	play_pass(&p, 0);
+	assert_null(answer_on_its_way(&p, "0"));
+	key_of(&p, "2", key, sizeof(key)); /* it is asked again */
+	member(&p, "2", "\"requestState\"", sealed, sizeof(sealed));
+	retry(&p, "3", "safe", key, sealed);
+	play_pass(&p, 0);
+	assert_non_null(answer_on_its_way(&p, "0"));
+	play_close(&p);
+}
+
+static void a_silent_2024_stream_is_known_before_its_calls_time_out(void **state)
+{
+	struct core_config c = play_config();
+	struct play p;
+	int64_t began;
+
+	(void)state;
+	c.transport = TRANSPORT_SSE;
+	c.request_timeout_ms = 8000;
+	play_open(&p, &c, 3);
+	play_ready_sse(&p);
+	began = p.now;
+	play_call(&p, 1, "safe");
+	play_status(&p, play_must_find(&p, "tools/call"), 202);
+	while (!play_find(&p, "ping"))
+		assert_true(play_next(&p));
+	assert_int_equal(p.now - began, 2000);
+	play_status(&p, play_must_find(&p, "ping"), 202); /* accepted, like everything; the stream stays silent */
+	while (play_state(&p) == SESSION_READY)
+		assert_true(play_next(&p));
+	assert_int_equal(p.now - began, 6000);
+	play_close(&p);
+}
+
+static void a_gap_in_the_standing_stream_is_made_good_now_and_then(void **state)
+{
+	struct core_config c = play_config();
+	struct transfer *g;
+	struct play p;
+	size_t lists;
+
+	(void)state;
+	play_open(&p, &c, 4);
+	play_ready(&p, true);
+	play_learn_tools(&p);
+	lists = play_count(&p, "tools/list");
+	for (int i = 0; i < 3; i++) {
+		g = play_must_find(&p, "GET");
+		play_fail(&p, g, HTTP_RESET, true);
+		while (!(g = play_find(&p, "GET")))
+			assert_true(play_next(&p));
+		play_sse(&p, g);
+		play_pass(&p, 0);
+		if (i == 0)
+			play_json(&p, play_must_find(&p, "tools/list"), "\"result\":{\"tools\":[{\"name\":\"other\"}]}");
+	}
+	assert_true(play_said(&p, "notifications/tools/list_changed"));
+	assert_int_equal(play_count(&p, "tools/list"), lists + 1);
+	play_pass(&p, c.max_retry_ms);
+	assert_int_equal(play_count(&p, "tools/list"), lists + 2);
+	play_close(&p);
+}
+
+static void a_request_without_a_version_is_refused_in_a_modern_conversation(void **state)
+{
+	struct core_config c = play_config();
+	const char *text = NULL;
+	struct play p;
+
+	(void)state;
+	play_open(&p, &c, 5);
+	ready_modern_client(&p);
+	play_call(&p, 1, "act");
+	assert_int_equal(play_answers(&p, "1", &text), 1);
+	assert_non_null(strstr(text, "-32602"));
+	assert_int_equal(play_count(&p, "tools/call"), 0);
+	play_close(&p);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_input_of_a_modern_client_reaches_the_server_without_another_event),
+		cmocka_unit_test(an_answer_to_a_question_of_a_lost_session_goes_nowhere),
+		cmocka_unit_test(a_silent_2024_stream_is_known_before_its_calls_time_out),
+		cmocka_unit_test(a_gap_in_the_standing_stream_is_made_good_now_and_then),
+		cmocka_unit_test(a_request_without_a_version_is_refused_in_a_modern_conversation),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -90,7 +90,7 @@ $(OUT)/fuzz/%: tests/fuzz/%.c $(OUT)/libholdfast.a
 	$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -o $@ $< $(OUT)/libholdfast.a $(LDLIBS) $(LDFLAGS)
 
 bench: $(BIN)
-	BRIDGE=$(abspath $(BIN)) node scripts/bench.mjs
+	@BRIDGE=$(abspath $(BIN)) scripts/bench
 
 lint: check-layers
 	scripts/lint

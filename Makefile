@@ -73,7 +73,7 @@ check: $(BIN) $(UNIT)
 
 valgrind: $(UNIT)
 	@for t in $(UNIT); do echo "== valgrind $$t"; \
-	  valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite $$t >$(OUT)/valgrind.log 2>&1 || \
+	  EVENTS=50000 valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite $$t >$(OUT)/valgrind.log 2>&1 || \
 	  { cat $(OUT)/valgrind.log; exit 1; }; done
 
 # Fuzz targets are libFuzzer programs; FUZZ_SECONDS each, from tests/fuzz/corpus.

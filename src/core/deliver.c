@@ -242,14 +242,12 @@ static void answer_came(struct session *s, struct request *r, const struct rpc_m
 	exchange_answer(s, q, m, owned);
 }
 
-void exchange_message(struct session *s, struct request *r, struct span text, struct buf *owned)
+void exchange_parsed(struct session *s, struct request *r, struct rpc_msg m, struct buf *owned)
 {
-	struct rpc_msg m;
 	struct json_iter it;
 	struct span v;
 	uint64_t token = r ? r->token : 0;
 
-	rpc_parse(text.p, text.n, &m);
 	if (m.has_newline)
 		json_one_line((char *)m.text.p, m.text.n); /* the bytes are a buffer of ours */
 	if (r)
@@ -283,4 +281,12 @@ void exchange_message(struct session *s, struct request *r, struct span text, st
 			s->cur->garbage = true;
 		session_note(s, NOTE_WARN, "ignored a message of the server: %s", m.why ? m.why : "no JSON-RPC");
 	}
+}
+
+void exchange_message(struct session *s, struct request *r, struct span text, struct buf *owned)
+{
+	struct rpc_msg m;
+
+	rpc_parse(text.p, text.n, &m);
+	exchange_parsed(s, r, m, owned);
 }

@@ -137,23 +137,22 @@ bool session_on_data(struct session *s, uint64_t token, char **p, size_t *n, boo
 		return *n > 0;
 	}
 	if (x->json && whole) {
-		struct span all = span_make(*p, *n), text = all;
+		struct span all = span_make(*p, *n);
 		struct request *r = x->rq;
 		struct rpc_msg m;
 
 		*n = 0;
 		if (r && x->status == 200) {
 			struct exchange_facts f = { .era = s->era == ERA_NONE ? s->trying : s->era, .status = 200, .had_session = x->had_session };
-			rpc_parse(text.p, text.n, &m);
+			rpc_parse(all.p, all.n, &m);
 			f.msg = &m;
 			f.handshake = r->purpose == RQ_HANDSHAKE || r->purpose == RQ_INIT;
 			if (m.kind == RPC_ERROR && verdict_session_gone(&f)) {
 				buf_add(&x->body, all);
 				x->json = false; /* judged at its end */
 			} else {
-				s->cur_whole = m.text;
 				s->cur_whole = all.n == m.text.n ? all : SPAN_NONE;
-				exchange_message(s, r, text, NULL);
+				exchange_parsed(s, r, m, NULL);
 			}
 		}
 		s->cur = NULL;

@@ -260,6 +260,8 @@ void request_drop(struct session *s, struct request *r);
 void request_detach(struct session *s, struct request *r);
 /* One message of the server. r: the request whose exchange brought it, or NULL. */
 void exchange_message(struct session *s, struct request *r, struct span text, struct buf *owned);
+/* The same of one that is parsed already. */
+void exchange_parsed(struct session *s, struct request *r, struct rpc_msg m, struct buf *owned);
 /* Counts a session-gone verdict: true when they come too often to be followed at once. */
 bool session_gone_often(struct session *s);
 /* An answer to r came. */

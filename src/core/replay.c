@@ -806,7 +806,7 @@ void session_ping(struct session *s)
 	if (s->ping->timeout_ms > KEEPALIVE_ANSWER_MS)
 		s->ping->timeout_ms = KEEPALIVE_ANSWER_MS;
 	/* It should be known before the calls that wait on the same stream time out. */
-	early = s->c->request_timeout_ms / 2 > PING_FLOOR_MS ? s->c->request_timeout_ms / 2 : PING_FLOOR_MS;
+	early = s->c->request_timeout_ms / 5 * 2 > PING_FLOOR_MS ? s->c->request_timeout_ms / 5 * 2 : PING_FLOOR_MS;
 	if (dialect_ping_judges_stream(s->era) && s->ping->timeout_ms > early)
 		s->ping->timeout_ms = early;
 	request_post(s, s->ping);

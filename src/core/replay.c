@@ -1,8 +1,6 @@
 /* Handshakes: the client's first one, finding the transport (PROBE), and the
  * ones it never sees, when a session is found alive or made again and told all
- * it must know (REVIVE). Then what the new session offers is compared with
- * what the client was told. The keepalive lives here too: it asks the same
- * question in good times. */
+ * it must know (REVIVE). What the new session offers is compared in compare.c. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,15 +9,8 @@
 
 #define ADOPTED_MS 15000       /* an initialize that the client does not wait for any more */
 #define DISCOVER_MS 5000       /* a legacy server may leave an unknown request unanswered */
-#define KEEPALIVE_MAX_MS 300000
-#define KEEPALIVE_FLOOR_MS 10000
 #define KEEPALIVE_ANSWER_MS 10000
-#define PING_FLOOR_MS 1000
-#define CUT_WORTH_LEARNING_MS 15000
-#define NEW_SESSION_MS 10000
-#define RELIST_MAX_PAGES 1000
 #define MISFITS_BEFORE_PROBE 3
-#define SUBS_MAX 10000
 
 static const char initialized_line[] = "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}";
 
@@ -513,9 +504,6 @@ void replay_on_gone(struct session *s, struct request *r)
 	}
 }
 
-static void relist_next(struct session *s);
-static void tell_if_stale(struct session *s, int list);
-
 void replay_on_failure(struct session *s, struct request *r, const struct failure *f, bool wrong_transport)
 {
 	enum req_purpose p = r->purpose;
@@ -577,271 +565,11 @@ void replay_on_failure(struct session *s, struct request *r, const struct failur
 		session_line_down(s, what, kept.retry_after_ms, -1);
 		break;
 	case RQ_RELIST:
-		if (s->state == SESSION_READY) {
-			if (s->relist_kind >= 0)
-				tell_if_stale(s, s->relist_kind);
-			relist_next(s); /* this list can not be compared; the others may be */
-		}
+		if (s->state == SESSION_READY)
+			relist_failed(s);
 		break;
 	default:
 		break;
 	}
 }
 
-/* ---- what has changed ---------------------------------------------------------------------------------------- */
-
-static void tell_list_changed(struct session *s, enum catalog_list l)
-{
-	struct buf b;
-
-	buf_init(&b, 256);
-	catalog_on_list_changed(s->catalog, l);
-	if (s->client_modern) {
-		modern_tell(s, span_str(catalog_list_changed(l)), SPAN_NONE);
-		return;
-	}
-	if (buf_printf(&b, "{\"jsonrpc\":\"2.0\",\"method\":\"%s\"}", catalog_list_changed(l)) == 0)
-		session_send_owned(s, &b);
-}
-
-static void tell_updates(struct session *s)
-{
-	for (struct subscription *u = s->subs; u; u = u->next) {
-		struct span uri = json_get(buf_span(&u->params), "uri");
-		struct buf b;
-		if (s->client_modern) {
-			modern_tell(s, SPAN_LIT("notifications/resources/updated"), buf_span(&u->params));
-			continue;
-		}
-		buf_init(&b, uri.n + 256);
-		if (uri.p && (buf_puts(&b, "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/resources/updated\",\"params\":{\"uri\":") ||
-		    buf_add(&b, uri) || buf_puts(&b, "}}")) == 0)
-			session_send_owned(s, &b);
-		else
-			buf_fini(&b);
-	}
-}
-
-/* What came from memory counts as changed unless it was found to be the same. */
-static void tell_if_stale(struct session *s, int list)
-{
-	unsigned bit = 1u << list;
-
-	if (s->stale_lists & bit)
-		tell_list_changed(s, (enum catalog_list)list);
-	s->stale_lists &= ~bit;
-}
-
-static void relist_next(struct session *s)
-{
-	struct request *r;
-
-	for (int l = 0; l < LIST_COUNT; l++) {
-		if (!s->relist_pending[l])
-			continue;
-		s->relist_pending[l] = false;
-		s->relist_kind = l;
-		s->relist_pages = 0;
-		catalog_digest_begin(s->catalog, &s->relist_digest);
-		request_new_own(s, &r, RQ_RELIST, catalog_list_method((enum catalog_list)l), SPAN_NONE);
-		if (r)
-			request_post(s, r);
-		return;
-	}
-	s->relist_kind = -1;
-}
-
-void replay_after(struct session *s)
-{
-	bool any = false;
-
-	for (int l = 0; l < LIST_COUNT; l++) {
-		any |= s->relist_pending[l] = catalog_has(s->catalog, (enum catalog_list)l);
-		s->relist_quiet[l] = false;
-		if (!s->relist_pending[l])
-			tell_if_stale(s, l); /* seen in part only: there is nothing to compare */
-	}
-	s->revived_at = s->now;
-	tell_updates(s);
-	if (any && s->relist_kind < 0)
-		relist_next(s);
-}
-
-/* Some servers say list_changed to every new session. The client is told, and
- * the annotations are set aside; but where a list of ours shows that nothing
- * has changed, they count again. */
-void replay_on_list_changed(struct session *s)
-{
-	if (!s->revived_at || s->now - s->revived_at > NEW_SESSION_MS || !catalog_has(s->catalog, LIST_TOOLS))
-		return;
-	s->relist_pending[LIST_TOOLS] = true;
-	s->relist_quiet[LIST_TOOLS] = true;
-	if (s->relist_kind < 0)
-		relist_next(s);
-}
-
-/* The page as the client would see it. */
-static void digest_as_shown(struct session *s, enum catalog_list l, struct span result)
-{
-	struct buf less;
-
-	buf_init(&less, result.n + 16);
-	if (l == LIST_TOOLS && s->c->nignore_tools && catalog_hide_tools(s->c, result, &less) > 0)
-		result = buf_span(&less);
-	catalog_digest_page(s->catalog, &s->relist_digest, l, result);
-	buf_fini(&less);
-}
-
-void replay_on_relist(struct session *s, struct request *r, const struct rpc_msg *m)
-{
-	enum catalog_list l = (enum catalog_list)s->relist_kind;
-	struct span cursor = m->kind == RPC_RESULT ? json_get(m->result, "nextCursor") : SPAN_NONE;
-	struct buf params;
-
-	if (s->relist_kind < 0 || m->kind == RPC_ERROR) {
-		request_drop(s, r);
-		if (s->relist_kind >= 0)
-			tell_if_stale(s, s->relist_kind);
-		relist_next(s);
-		return;
-	}
-	digest_as_shown(s, l, m->result);
-	if (json_type(cursor) == '"' && ++s->relist_pages < RELIST_MAX_PAGES) {
-		struct request *q;
-		buf_init(&params, cursor.n + 32);
-		if (buf_puts(&params, "{\"cursor\":") == 0 && buf_add(&params, cursor) == 0 && buf_puts(&params, "}") == 0) {
-			request_drop(s, r);
-			request_new_own(s, &q, RQ_RELIST, catalog_list_method(l), buf_span(&params));
-			buf_fini(&params);
-			if (q)
-				request_post(s, q);
-			return;
-		}
-		buf_fini(&params);
-	}
-	request_drop(s, r);
-	s->stale_lists &= ~(1u << l);
-	if (catalog_digest_equal(s->relist_digest, catalog_digest(s->catalog, l))) {
-		if (l == LIST_TOOLS)
-			catalog_confirm_tools(s->catalog);
-	} else if (!s->relist_quiet[l]) {
-		session_note(s, NOTE_INFO, "%s of the new session differs", catalog_list_method(l));
-		tell_list_changed(s, l);
-		if (l == LIST_RESOURCES)
-			s->relist_pending[LIST_TEMPLATES] = false;
-	}
-	relist_next(s);
-}
-
-/* ---- subscriptions ------------------------------------------------------------------------------------------------ */
-
-void subs_set(struct session *s, struct span params, bool on)
-{
-	struct span uri = json_get(params, "uri");
-	struct subscription **at = &s->subs, *u;
-
-	if (json_type(uri) != '"')
-		return;
-	while ((u = *at) && !span_eq(json_get(buf_span(&u->params), "uri"), uri))
-		at = &u->next;
-	if (on && !u) {
-		if (s->nsubs >= SUBS_MAX || !(u = calloc(1, sizeof(*u))))
-			return;
-		buf_init(&u->params, params.n + 1);
-		if (buf_add(&u->params, params) != 0) {
-			free(u);
-			return;
-		}
-		*at = u;
-		s->nsubs++;
-	} else if (!on && u) {
-		*at = u->next;
-		s->nsubs--;
-		buf_fini(&u->params);
-		free(u);
-	}
-}
-
-void subs_free(struct session *s)
-{
-	while (s->subs) {
-		struct subscription *u = s->subs;
-		s->subs = u->next;
-		buf_fini(&u->params);
-		free(u);
-	}
-	s->nsubs = 0;
-	s->step_sub = NULL;
-}
-
-/* ---- keepalive --------------------------------------------------------------------------------------------------------- */
-
-static bool worth_keeping(const struct session *s)
-{
-	return s->state == SESSION_READY && s->c->keepalive_ms > 0 && s->era != ERA_MODERN && !s->ping &&
-	       (s->stream.state == STREAM_LIVE || s->in_flight > 0);
-}
-
-int64_t keepalive_deadline(const struct session *s)
-{
-	return worth_keeping(s) ? s->last_rx + s->keepalive_now : 0;
-}
-
-void keepalive_on_time(struct session *s)
-{
-	if (!worth_keeping(s) || s->now < s->last_rx + s->keepalive_now)
-		return;
-	session_ping(s);
-}
-
-void session_ping(struct session *s)
-{
-	int64_t early;
-
-	if (s->ping || s->era == ERA_MODERN)
-		return;
-	request_new_own(s, &s->ping, RQ_PING, "ping", SPAN_NONE);
-	if (!s->ping)
-		return;
-	if (s->ping->timeout_ms > KEEPALIVE_ANSWER_MS)
-		s->ping->timeout_ms = KEEPALIVE_ANSWER_MS;
-	/* It should be known before the calls that wait on the same stream time out. */
-	early = s->c->request_timeout_ms / 5 * 2 > PING_FLOOR_MS ? s->c->request_timeout_ms / 5 * 2 : PING_FLOOR_MS;
-	if (dialect_ping_judges_stream(s->era) && s->ping->timeout_ms > early)
-		s->ping->timeout_ms = early;
-	request_post(s, s->ping);
-}
-
-void keepalive_on_answer(struct session *s)
-{
-	session_succeeded(s);
-	if (!s->idle_learned && s->keepalive_now < KEEPALIVE_MAX_MS)
-		s->keepalive_now = s->keepalive_now * 2 < KEEPALIVE_MAX_MS ? s->keepalive_now * 2 : KEEPALIVE_MAX_MS;
-	session_probed(s, true);
-}
-
-void keepalive_on_failure(struct session *s, const struct failure *f)
-{
-	char text[192];
-
-	snprintf(text, sizeof(text), "no answer to a ping: %s", f->what);
-	session_probed(s, false);
-	if (s->state == SESSION_READY)
-		session_line_down(s, text, f->retry_after_ms, 0);
-}
-
-/* An idle connection was cut after quiet_ms: from now on it is not left that quiet. */
-void keepalive_on_cut(struct session *s, int64_t quiet_ms)
-{
-	int64_t half = quiet_ms / 2;
-
-	if (quiet_ms < CUT_WORTH_LEARNING_MS || s->c->keepalive_ms == 0)
-		return;
-	if (half < KEEPALIVE_FLOOR_MS)
-		half = KEEPALIVE_FLOOR_MS;
-	if (half >= s->keepalive_now)
-		return;
-	s->idle_learned = quiet_ms;
-	s->keepalive_now = half;
-	session_note(s, NOTE_INFO, "the line is cut after %lld s of quiet; pinging every %lld s", (long long)(quiet_ms / 1000), (long long)(half / 1000));
-}

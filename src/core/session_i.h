@@ -4,7 +4,8 @@
  *   attempt.c   attempts and the ledger rule     deliver.c  what the server says
  *   pump.c      sending what waits, in time      xfer.c     transfers by number
  *   stream.c    the standing stream              outbox.c   notifications and answers upstream
- *   replay.c    saying again to a new session    offline.c  an earlier run's memory
+ *   replay.c    saying again to a new session    compare.c  what it offers, against what was told
+ *   keepalive.c pings in good times              offline.c  an earlier run's memory
  *   eras*.c     translation between eras         inject.c   trace context
  * Nothing outside src/core/ includes this. */
 #ifndef CORE_SESSION_I_H
@@ -349,6 +350,7 @@ void replay_on_failure(struct session *s, struct request *r, const struct failur
 void replay_on_initialized_sent(struct session *s, bool ok);
 void replay_after(struct session *s);
 void replay_on_list_changed(struct session *s);
+void relist_failed(struct session *s);
 void replay_on_relist(struct session *s, struct request *r, const struct rpc_msg *m);
 void subs_set(struct session *s, struct span params, bool on);
 void subs_free(struct session *s);

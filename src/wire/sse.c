@@ -2,7 +2,8 @@
  * The field's name is collected until its colon; then the value of `data`
  * streams straight into the event, a value of `event`, `id` or `retry` is
  * collected, and comments and unknown fields are passed over unseen, however
- * long they are. Bytes are taken a run at a time up to the next line end.
+ * long they are. Bytes are taken a run at a time up to the next line end. An
+ * event of the usual shape that came whole does not pass through the machine.
  *
  * It does not check that data is UTF-8; who reads the data does. */
 #include "wire/sse.h"
@@ -240,6 +241,58 @@ static bool take_bom(struct sse *s, char c)
 	return false;
 }
 
+/* ---- events that lie whole in the bytes fed ---------------------------------- */
+
+/* The value of a field whose name and colon end at p. */
+static struct span value_at(const char *p, const char *eol)
+{
+	if (p < eol && *p == ' ')
+		p++;
+	return span_make(p, (size_t)(eol - p));
+}
+
+/* Nearly every event is a line of data, perhaps with one type and one id before it,
+ * between line feeds, and has come whole: it is given where it lies. False, with
+ * nothing consumed, when the machine must look, for whatever reason. */
+static bool take_whole(struct sse *s, const char **p, const char *end, struct sse_event *ev)
+{
+	struct span type = SPAN_NONE, id = SPAN_NONE, data;
+	const char *at = *p, *eol;
+
+	for (;; at = eol + 1) {
+		eol = skip_until(at, end, SKIP_EOL);
+		if (end - eol < 2 || *eol != '\n')
+			return false;
+		if (eol - at >= 5 && memcmp(at, DATA, sizeof DATA - 1) == 0)
+			break;
+		if (!type.p && eol - at >= 6 && memcmp(at, "event:", 6) == 0)
+			type = value_at(at + 6, eol);
+		else if (!id.p && eol - at >= 3 && memcmp(at, "id:", 3) == 0)
+			id = value_at(at + 3, eol);
+		else
+			return false;
+	}
+	data = value_at(at + 5, eol);
+	if (eol[1] != '\n' || data.n > s->data.max || type.n > s->type.max || id.n > s->new_id.max ||
+	    (id.p && memchr(id.p, '\0', id.n)))
+		return false;
+	if (id.p) {
+		buf_reset(&s->id);
+		if (buf_add(&s->id, id) < 0)
+			return false;
+	}
+	*ev = (struct sse_event){ .type = type.n ? type : SPAN_LIT("message"), .data = data, .id = buf_span(&s->id), .has_id = id.p != NULL };
+	*p = eol + 2;
+	return true;
+}
+
+/* True where an event begins and nothing of it has been taken. */
+static bool is_between_events(const struct sse *s)
+{
+	return s->state == SSE_NAME && s->line.len == 0 && s->bom == BOM_BYTES && !s->after_cr && !s->has_data && !s->has_id &&
+	       s->type.len == 0 && !s->overflow;
+}
+
 /* Consumes a part of the bytes, at most one line. */
 static int take_some(struct sse *s, const char **p, const char *end)
 {
@@ -267,6 +320,7 @@ static int take_some(struct sse *s, const char **p, const char *end)
 int sse_next(struct sse *s, const char **p, size_t *n, struct sse_event *ev)
 {
 	const char *start = *p, *end;
+	bool whole = false;
 	int rc = 0;
 
 	if (s->yielded)
@@ -274,11 +328,13 @@ int sse_next(struct sse *s, const char **p, size_t *n, struct sse_event *ev)
 	if (*n == 0)
 		return 0;
 	end = start + *n;
-	while (rc == 0 && *p < end)
-		rc = take_some(s, p, end);
+	while (rc == 0 && *p < end) {
+		whole = is_between_events(s) && take_whole(s, p, end, ev);
+		rc = whole ? 1 : take_some(s, p, end);
+	}
 	s->bytes += (uint64_t)(*p - start);
 	*n = (size_t)(end - *p);
-	if (rc != 1)
+	if (rc != 1 || whole)
 		return rc;
 	s->yielded = true;
 	*ev = (struct sse_event){

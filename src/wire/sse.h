@@ -39,14 +39,15 @@ void sse_fini(struct sse *s);
  * would be lost when the server goes on behind it), keep id and retry. */
 void sse_restart(struct sse *s);
 /* Consumes from *p (advancing *p, lessening *n) until an event is complete or
- * the bytes are used up. 1: *ev is filled in and lives until the next call.
+ * the bytes are used up. 1: *ev is filled in and lives until the next call and
+ * as long as the bytes fed: an event that came whole is given where it lies.
  * 0: needs more. -1: an event over max_bytes or no memory; the rest of that
  * event is skipped and the next call goes on behind it.
  * An event without any data field is not dispatched, as the standard says, but
  * its id and retry count; one whose data is empty IS given (data.n == 0) if it
  * carried a data field. */
 int sse_next(struct sse *s, const char **p, size_t *n, struct sse_event *ev);
-/* After sse_next() gave 1: takes the data's block instead of copying it. */
+/* After sse_next() gave 1 and the event's data is the parser's: takes its block instead of copying it. */
 void sse_take_data(struct sse *s, struct buf *out);
 
 #endif

@@ -18,7 +18,7 @@ struct scanner {
 	enum json_status status;
 	const char *at;
 	struct json_want *want; /* of the caller */
-	size_t nwant;
+	size_t nwant, next_want;
 	struct json_want *open; /* wanted member whose value is being read */
 	const char *start;
 	const char *block;      /* SKIP_BLOCK bytes whose stops are known; NULL before the first */
@@ -205,7 +205,7 @@ static const char *pass_word(struct scanner *s, const char *p, const char *word)
 	return p;
 }
 
-static bool spells(struct span rawkey, const char *name)
+static inline bool spells(struct span rawkey, const char *name)
 {
 	for (size_t i = 0; i < rawkey.n; i++) {
 		if (rawkey.p[i] != name[i] || name[i] == '\0')
@@ -214,11 +214,15 @@ static bool spells(struct span rawkey, const char *name)
 	return name[rawkey.n] == '\0';
 }
 
+/* Looked for from behind the last one found, because most writers keep an order. */
 static struct json_want *find_want(struct scanner *s, struct span rawkey, bool escaped)
 {
 	for (size_t i = 0; i < s->nwant; i++) {
-		if (escaped ? json_key_is(rawkey, s->want[i].key) : spells(rawkey, s->want[i].key))
-			return &s->want[i];
+		struct json_want *w = &s->want[s->next_want];
+
+		s->next_want = s->next_want + 1 < s->nwant ? s->next_want + 1 : 0;
+		if (escaped ? json_key_is(rawkey, w->key) : spells(rawkey, w->key))
+			return w;
 	}
 	return NULL;
 }
@@ -350,6 +354,7 @@ enum json_status json_scan(const char *p, size_t n, struct json_scan *out, struc
 	s.status = JSON_OK;
 	s.want = want;
 	s.nwant = nwant;
+	s.next_want = 0;
 	s.open = NULL;
 	memset(s.objects, 0, sizeof s.objects);
 	forget_wanted(want, nwant);

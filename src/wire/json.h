@@ -47,7 +47,14 @@ const char *json_status_text(enum json_status s);
 /* ---- readers over checked text ------------------------------------------- */
 
 /* Type of a value: '{' '[' '"' 't' 'f' 'n' '0' ('0' for any number), 0 for SPAN_NONE. */
-char json_type(struct span v);
+static inline char json_type(struct span v)
+{
+	char c = v.n ? *v.p : '\0';
+
+	if (c == '-' || (c >= '0' && c <= '9'))
+		return '0';
+	return c == '{' || c == '[' || c == '"' || c == 't' || c == 'f' || c == 'n' ? c : '\0';
+}
 /* Walks an object or an array. */
 struct json_iter { const char *p, *end; bool object; };
 void json_iter(struct json_iter *it, struct span v); /* anything else: an empty walk */

@@ -9,18 +9,6 @@
 #include "wire/skip.h"
 #include "wire/utf8.h"
 
-char json_type(struct span v)
-{
-	if (!v.p || v.n == 0)
-		return 0;
-	switch (*v.p) {
-	case '{': case '[': case '"': case 't': case 'f': case 'n': return *v.p;
-	case '-': case '0': case '1': case '2': case '3': case '4':
-	case '5': case '6': case '7': case '8': case '9': return '0';
-	default: return 0;
-	}
-}
-
 /* ---- walking --------------------------------------------------------------- */
 
 static bool is_space(char c)

@@ -81,7 +81,7 @@ static void classify(struct rpc_msg *m, const struct json_want *want)
 			return;
 		}
 	}
-	if (!json_string_is(want[JSONRPC].value, "2.0")) {
+	if (!span_eq(want[JSONRPC].value, SPAN_LIT("\"2.0\"")) && !json_string_is(want[JSONRPC].value, "2.0")) {
 		m->why = "jsonrpc is not \"2.0\"";
 		return;
 	}
@@ -96,13 +96,17 @@ static void classify(struct rpc_msg *m, const struct json_want *want)
 
 void rpc_parse(const char *p, size_t n, struct rpc_msg *m)
 {
-	struct json_want want[NWANT] = {
-		[JSONRPC] = { .key = "jsonrpc" }, [ID] = { .key = "id" }, [METHOD] = { .key = "method" },
-		[PARAMS] = { .key = "params" }, [RESULT] = { .key = "result" }, [ERROR] = { .key = "error" },
+	static const char *const keys[NWANT] = {
+		[JSONRPC] = "jsonrpc", [ID] = "id", [METHOD] = "method", [PARAMS] = "params", [RESULT] = "result", [ERROR] = "error",
 	};
+	struct json_want want[NWANT];
 	struct json_scan scan;
 
-	*m = (struct rpc_msg){ .kind = RPC_NOT_JSON };
+	for (size_t i = 0; i < NWANT; i++)
+		want[i].key = keys[i];
+	m->kind = RPC_NOT_JSON;
+	m->why = NULL;
+	m->text = m->id = m->method = m->params = m->result = m->error = SPAN_NONE;
 	m->status = json_scan(p, n, &scan, want, NWANT);
 	m->has_newline = scan.has_newline;
 	if (m->status != JSON_OK) {

@@ -22,7 +22,7 @@
 #include "report/report.h"
 
 #define EVENTS 64
-#define OUT_HIGH_WATER ((size_t)4 << 20) /* unread output past which the network is not read */
+#define OUT_HIGH_WATER ((size_t)256 << 10) /* unread output past which the network is not read */
 #define LAST_FLUSH_MS 1000               /* a client that reads slowly gets this long for the last answers */
 #define SLEPT_MS 3000                    /* the boot clock ran this far ahead: the machine slept */
 #define TRACE_BYTES 4096u                /* of a message in the log, at trace only */
@@ -489,6 +489,8 @@ static void bridge_loop(struct bridge *b)
 		int n = loop_wait(b->loop, bridge_busy(b) ? b->now : bridge_deadline(b), ev, EVENTS);
 		b->now = loop_now();
 		notice_sleep(b);
+		if (n == 0)
+			http_rest(b->http);
 		for (int i = 0; i < n; i++)
 			if (!stdio_on_event(b->io, &ev[i]) && !http_on_event(b->http, &ev[i]))
 				auth_bridge_on_event(b->auth, &ev[i], b->now);

@@ -311,7 +311,7 @@ static int set_defaults(struct options *o)
 	};
 	o->http = (struct http_config){
 		.connect_timeout_ms = 10000, .cookies = true,
-		.max_header_bytes = (size_t)256 * 1024, .high_water = (size_t)1024 * 1024,
+		.max_header_bytes = (size_t)256 * 1024, .high_water = (size_t)256 * 1024,
 		.user_agent = "mcp-holdfast/" VERSION,
 	};
 	o->log_level = LOG_WARN;

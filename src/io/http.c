@@ -190,9 +190,7 @@ static void release_given(struct http *h)
 
 	if (!t)
 		return;
-	if (t->flags & HTTP_FOREIGN)
-		buf_wipe(&h->out);
-	buf_fini(&h->out);
+	transfer_give_back(&h->hub, t->flags, &h->out);
 	h->given = NULL;
 	if (h->given_over)
 		retire(h, t);
@@ -299,6 +297,11 @@ void http_drop_idle(struct http *h)
 	hold_stalled(h, false);
 }
 
+void http_rest(struct http *h)
+{
+	buf_reset(&h->hub.spare);
+}
+
 size_t http_running(const struct http *h)
 {
 	return h->table.count;
@@ -356,6 +359,7 @@ struct http *http_new(const struct http_config *c, struct loop *l, struct err *e
 	link_init(&h->hub.ready);
 	link_init(&h->hub.waiting);
 	buf_init(&h->out, SIZE_MAX);
+	buf_init(&h->hub.spare, SIZE_MAX);
 	h->pool_size = c->parallel < POOL_LEAST ? POOL_LEAST : c->parallel > POOL_MOST ? POOL_MOST : c->parallel;
 	h->pool = calloc(h->pool_size, sizeof *h->pool);
 	if (!h->pool || multi_setup(h, l) < 0 || cookies_setup(h) < 0) {
@@ -382,6 +386,7 @@ void http_free(struct http *h)
 	while (h->pooled)
 		transfer_free(h->pool[--h->pooled]);
 	free(h->pool);
+	buf_fini(&h->hub.spare);
 	curl_multi_cleanup(h->hub.multi);
 	curl_share_cleanup(h->hub.cookies);
 	http_table_fini(&h->table);

@@ -94,6 +94,8 @@ void http_on_time(struct http *h, int64_t now);
 int http_next(struct http *h, struct http_event *ev);
 /* True when http_next() has something to give, or a transfer to go on with. */
 bool http_pending(const struct http *h);
+/* Nothing has come for a while: gives back what a flood needed. */
+void http_rest(struct http *h);
 /* Every idle pooled connection is closed (after sleep, or when they are known dead). */
 void http_drop_idle(struct http *h);
 /* Transfers running. */

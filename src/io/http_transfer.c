@@ -22,6 +22,7 @@
 #define RECEIVE_SMALL (16L * 1024) /* every held call has one, and more makes a 64 MB body only 7% cheaper */
 #define RECEIVE_LARGE (64L * 1024)     /* for a GET: few run at once, and they carry streams */
 #define WHOLE_MAX ((size_t)16 * 1024) /* a body up to this goes out with the head */
+#define SPARE_MAX ((size_t)512 * 1024) /* what a flood grows a block to before it is stopped */
 
 /* ---- facts ---------------------------------------------------------------------- */
 
@@ -52,12 +53,20 @@ static void uncount_bytes(struct transfer *t)
 		t->hub->streamed -= t->in.len;
 }
 
+void transfer_give_back(struct http_hub *hub, unsigned flags, struct buf *b)
+{
+	if (flags & HTTP_FOREIGN)
+		buf_wipe(b); /* may be the answer of a token endpoint */
+	else if (b->mem && b->cap <= SPARE_MAX && b->cap > hub->spare.cap)
+		buf_move(&hub->spare, b);
+	buf_fini(b);
+	hub->spare.off = hub->spare.len = 0;
+}
+
 static void drop_bytes(struct transfer *t)
 {
 	uncount_bytes(t);
-	if (t->flags & HTTP_FOREIGN)
-		buf_wipe(&t->in); /* may be the answer of a token endpoint */
-	buf_fini(&t->in);
+	transfer_give_back(t->hub, t->flags, &t->in);
 }
 
 /* Whether n more bytes may come now. */
@@ -109,6 +118,8 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
 		t->attempt.refusal = REFUSED_BODY;
 		return 0;
 	}
+	if (!t->in.mem && !(t->flags & HTTP_FOREIGN))
+		buf_move(&t->in, &t->hub->spare);
 	if (buf_append(&t->in, p, len) < 0) {
 		t->attempt.refusal = REFUSED_MEMORY;
 		return 0;

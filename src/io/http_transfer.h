@@ -30,6 +30,7 @@ struct http_hub {
 	struct link waiting;     /* stalled ones that go on when there is room */
 	size_t backlog;          /* bytes in every `in` */
 	size_t streamed;         /* those of them that are not being collected */
+	struct buf spare;        /* an empty block for the next body to come, so that a flood allocates nothing */
 };
 
 struct transfer {
@@ -78,5 +79,7 @@ void transfer_note(struct transfer *t);
 void transfer_collect(struct transfer *t, size_t max);
 /* Moves the bytes that have come to out. */
 void transfer_take(struct transfer *t, struct buf *out);
+/* Gives back a block of bytes that are done with: kept as the hub's spare or freed. */
+void transfer_give_back(struct http_hub *hub, unsigned flags, struct buf *b);
 
 #endif

@@ -52,6 +52,7 @@ struct stdio {
 	unsigned out_events;
 	int out_error;
 	struct block *head, *tail;
+	struct block *spare; /* an empty shared one */
 	size_t queued;
 };
 
@@ -279,14 +280,28 @@ static void out_close(struct stdio *s, int why)
 	queue_drop(s);
 }
 
-static struct block *block_push(struct stdio *s, size_t max)
+static struct block *block_new(struct stdio *s, size_t max)
 {
-	struct block *k = malloc(sizeof(*k));
+	struct block *k = max == SHARED_MAX ? s->spare : NULL;
 
+	if (k) {
+		s->spare = NULL;
+		return k;
+	}
+	k = malloc(sizeof(*k));
 	if (!k)
 		return NULL;
 	k->next = NULL;
 	buf_init(&k->b, max);
+	return k;
+}
+
+static struct block *block_push(struct stdio *s, size_t max)
+{
+	struct block *k = block_new(s, max);
+
+	if (!k)
+		return NULL;
 	if (s->tail)
 		s->tail->next = k;
 	else
@@ -358,7 +373,8 @@ int stdio_write_take(struct stdio *s, struct buf *b)
 	return 0;
 }
 
-/* The block in front is written. One small block is kept for the next lines. */
+/* The block in front is written. Two small ones are kept for the next lines:
+ * a flood fills a little more than one in a turn. */
 static void block_done(struct stdio *s)
 {
 	struct block *k = s->head;
@@ -368,7 +384,11 @@ static void block_done(struct stdio *s)
 	s->head = k->next;
 	if (!s->head)
 		s->tail = NULL;
-	block_free(k);
+	k->next = NULL;
+	if (k->b.max == SHARED_MAX && !s->spare)
+		s->spare = k;
+	else
+		block_free(k);
 }
 
 void stdio_flush(struct stdio *s)
@@ -488,6 +508,8 @@ void stdio_free(struct stdio *s)
 	if (s->out_dup >= 0)
 		close(s->out_dup);
 	queue_drop(s);
+	if (s->spare)
+		block_free(s->spare);
 	buf_fini(&s->buf);
 	free(s);
 }

@@ -21,7 +21,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/retry.h"
+#include "base/backoff.h"
+#include "base/breaker.h"
 
 #define N(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -201,10 +202,10 @@ static double busiest_second(const uint32_t *slices)
 static void world_begin(struct world *w)
 {
 	const struct policy *p = w->policy;
-	const struct core_config conf = {
-		.initial_retry_ms = p->initial_ms, .max_retry_ms = p->max_ms, .multiplier = p->multiplier,
-		.jitter = p->jitter, .hold_ms = 25000, .breaker_threshold = 5,
+	const struct backoff_config pace = {
+		.initial_ms = p->initial_ms, .max_ms = p->max_ms, .multiplier = p->multiplier, .jitter = p->jitter,
 	};
+	const struct breaker_config breaker = { .threshold = 5, .hold_ms = 25000 };
 
 	for (int64_t t = 0; t < w->end; t++)
 		w->arrivals[t] = -1;
@@ -214,9 +215,9 @@ static void world_begin(struct world *w)
 		struct bridge *b = &w->bridges[i];
 
 		*b = (struct bridge){ .next = -1, .breaker = p->ours ? &w->breakers[i] : NULL };
-		backoff_init(&b->backoff, &conf);
+		backoff_init(&b->backoff, pace);
 		if (b->breaker)
-			breaker_init(b->breaker, &conf);
+			breaker_init(b->breaker, breaker);
 		/* 1: the clock of the breaker has no zero. */
 		bridge_refused(w, i, 1 + latency(w), 0);
 	}

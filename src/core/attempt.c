@@ -256,7 +256,7 @@ int64_t request_backoff(struct session *s, struct request *r, int64_t retry_afte
 {
 	struct backoff b;
 
-	backoff_init(&b, s->c);
+	backoff_init(&b, retry_backoff(s->c));
 	b.attempt = r->attempts ? r->attempts - 1 : 0;
 	if (b.attempt > s->streak)
 		b.attempt = s->streak; /* others are answered meanwhile: the line is well */

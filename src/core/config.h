@@ -6,14 +6,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/backoff.h"
+
 enum transport_choice {
 	TRANSPORT_AUTO,       /* POST first, SSE as the fallback */
 	TRANSPORT_SSE_FIRST,  /* the other way round */
 	TRANSPORT_HTTP,
 	TRANSPORT_SSE,
 };
-
-enum jitter { JITTER_FULL, JITTER_EQUAL, JITTER_NONE };
 
 #define IDLE_AUTO (-1)     /* idle_ms: judged by the stream's own habit */
 

@@ -612,7 +612,7 @@ void eras_failed(struct session *s, struct request *r, const struct failure *f)
 		struct backoff b;
 		request_park(s, r, 0);
 		r->attempts = attempts;
-		backoff_init(&b, s->c);
+		backoff_init(&b, retry_backoff(s->c));
 		b.attempt = attempts ? attempts - 1 : 0;
 		r->not_before = backoff_next(&b, &s->rng, s->now);
 		session_due(s, r->not_before);

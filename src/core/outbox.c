@@ -177,7 +177,7 @@ static void try_again(struct session *s, struct outmsg *m, int64_t floor_ms, con
 		outbox_pop(s);
 		return;
 	}
-	backoff_init(&b, s->c);
+	backoff_init(&b, retry_backoff(s->c));
 	b.attempt = m->attempts - 1;
 	if (floor_ms >= 0)
 		backoff_floor(&b, floor_ms, s->now);

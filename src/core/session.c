@@ -81,8 +81,8 @@ struct session *session_new(const struct core_config *c, const struct session_se
 	s->outbox_tail = &s->outbox;
 	s->keepalive_now = c->keepalive_ms;
 	s->last_drop_at = -1;
-	backoff_init(&s->backoff, c);
-	breaker_init(&s->breaker, c);
+	backoff_init(&s->backoff, retry_backoff(c));
+	breaker_init(&s->breaker, retry_breaker(c));
 	bucket_init(&s->bucket, c->rate_per_s, c->rate_burst, now);
 	stream_init(s);
 	s->catalog = catalog_new(c, seed->key);

@@ -12,10 +12,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/breaker.h"
 #include "base/buf.h"
 #include "base/span.h"
 #include "core/config.h"
-#include "core/retry.h"
 #include "wire/httpfacts.h"
 
 struct session;

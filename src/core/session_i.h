@@ -11,6 +11,9 @@
 #ifndef CORE_SESSION_I_H
 #define CORE_SESSION_I_H
 
+#include "base/bucket.h"
+#include "base/retry_after.h"
+#include "base/rng.h"
 #include "core/answer.h"
 #include "core/catalog.h"
 #include "core/dialect.h"

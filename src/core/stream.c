@@ -21,7 +21,7 @@ void stream_init(struct session *s)
 {
 	memset(&s->stream, 0, sizeof(s->stream));
 	buf_init(&s->stream.last_id, 8192);
-	backoff_init(&s->stream.backoff, s->c);
+	backoff_init(&s->stream.backoff, retry_backoff(s->c));
 	s->stream.retry_ms = -1;
 }
 

@@ -7,7 +7,7 @@
 #define TESTS_CORE_RANDOM_H
 
 #include "core_harness.h"
-#include "core/retry.h"
+#include "base/rng.h"
 
 #define IDS 512       /* client ids of one life */
 #define RING 16

@@ -1,5 +1,5 @@
-/* The backoff, Retry-After, the circuit breaker and the rate limit, with a
- * variable for a clock. */
+/* The randomness, the backoff, Retry-After and the rate limit, with a variable
+ * for a clock. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,16 +7,16 @@
 
 #include <cmocka.h>
 
-#include "core/retry.h"
+#include "base/backoff.h"
+#include "base/bucket.h"
+#include "base/retry_after.h"
+#include "base/rng.h"
 
 #define N(a) (sizeof(a) / sizeof((a)[0]))
 
-static struct core_config config(void)
+static struct backoff_config config(void)
 {
-	return (struct core_config){
-		.initial_retry_ms = 1000, .max_retry_ms = 30000, .multiplier = 2,
-		.jitter = JITTER_FULL, .hold_ms = 25000, .breaker_threshold = 5,
-	};
+	return (struct backoff_config){ .initial_ms = 1000, .max_ms = 30000, .multiplier = 2, .jitter = JITTER_FULL };
 }
 
 /* ---- randomness ---- */
@@ -67,7 +67,7 @@ static void each_jitter_draws_from_its_own_range(void **state)
 		{ JITTER_NONE, { 1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000 },
 		               { 1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000 } },
 	};
-	struct core_config c = config();
+	struct backoff_config c = config();
 	struct rng r;
 
 	(void)state;
@@ -81,7 +81,7 @@ static void each_jitter_draws_from_its_own_range(void **state)
 		for (int round = 0; round < 2000; round++) {
 			struct backoff b;
 
-			backoff_init(&b, &c);
+			backoff_init(&b, c);
 			for (int k = 0; k < 8; k++) {
 				int64_t d = backoff_next(&b, &r, 5000) - 5000;
 
@@ -118,15 +118,15 @@ static void absurd_settings_stay_within_the_maximum(void **state)
 	rng_seed(&r, 2);
 	for (size_t i = 0; i < N(cases); i++) {
 		for (size_t k = 0; k < N(kinds); k++) {
-			struct core_config c = config();
+			struct backoff_config c = config();
 			struct backoff b;
 			int64_t at;
 
-			c.initial_retry_ms = cases[i].initial;
-			c.max_retry_ms = cases[i].max;
+			c.initial_ms = cases[i].initial;
+			c.max_ms = cases[i].max;
 			c.multiplier = cases[i].mult;
 			c.jitter = kinds[k];
-			backoff_init(&b, &c);
+			backoff_init(&b, c);
 			b.attempt = cases[i].attempt;
 			at = backoff_next(&b, &r, 10);
 			assert_true(at >= 10);
@@ -148,7 +148,7 @@ static void a_retry_after_is_a_floor_with_a_little_jitter_above_it(void **state)
 		{ -1, 0, 1000 },
 	};
 	static const enum jitter kinds[] = { JITTER_FULL, JITTER_EQUAL, JITTER_NONE };
-	struct core_config c = config();
+	struct backoff_config c = config();
 	struct rng r;
 
 	(void)state;
@@ -163,7 +163,7 @@ static void a_retry_after_is_a_floor_with_a_little_jitter_above_it(void **state)
 				struct backoff b;
 				int64_t d;
 
-				backoff_init(&b, &c);
+				backoff_init(&b, c);
 				backoff_floor(&b, cases[i].delay, 1000);
 				d = backoff_next(&b, &r, 1000) - 1000;
 				assert_in_range(d, cases[i].floor, cases[i].top);
@@ -177,13 +177,13 @@ static void a_retry_after_is_a_floor_with_a_little_jitter_above_it(void **state)
 
 static void of_two_retry_afters_the_further_one_stands(void **state)
 {
-	struct core_config c = config();
+	struct backoff_config c = config();
 	struct backoff b;
 	struct rng r;
 
 	(void)state;
 	rng_seed(&r, 4);
-	backoff_init(&b, &c);
+	backoff_init(&b, c);
 	backoff_floor(&b, 60000, 1000);
 	backoff_floor(&b, 5000, 2000);
 	assert_int_equal(b.floor_until, 61000);
@@ -200,7 +200,7 @@ static void of_two_retry_afters_the_further_one_stands(void **state)
 static void the_first_retry_after_starts_the_step_over_and_later_ones_do_not(void **state)
 {
 	static const int64_t top[] = { 3300, 4000, 8000, 16000, 30000, 30000 };
-	struct core_config c = config();
+	struct backoff_config c = config();
 	struct rng r;
 
 	(void)state;
@@ -208,7 +208,7 @@ static void the_first_retry_after_starts_the_step_over_and_later_ones_do_not(voi
 	for (int round = 0; round < 2000; round++) {
 		struct backoff b;
 
-		backoff_init(&b, &c);
+		backoff_init(&b, c);
 		for (int i = 0; i < 40; i++)
 			backoff_next(&b, &r, 1);
 		backoff_floor(&b, 3000, 1000);
@@ -229,7 +229,7 @@ static void a_curt_retry_after_does_not_start_the_step_over(void **state)
 	static const struct { int64_t delay, want; } cases[] = {
 		{ 0, 8000 }, { 1000, 8000 }, { 2000, 8000 }, { 2001, 2001 },
 	};
-	struct core_config c = config();
+	struct backoff_config c = config();
 	struct rng r;
 
 	(void)state;
@@ -238,7 +238,7 @@ static void a_curt_retry_after_does_not_start_the_step_over(void **state)
 	for (size_t i = 0; i < N(cases); i++) {
 		struct backoff b;
 
-		backoff_init(&b, &c);
+		backoff_init(&b, c);
 		b.attempt = 3;
 		backoff_floor(&b, cases[i].delay, 0);
 		assert_in_range(backoff_next(&b, &r, 0), cases[i].want, cases[i].want + cases[i].want / 10);
@@ -247,14 +247,14 @@ static void a_curt_retry_after_does_not_start_the_step_over(void **state)
 
 static void a_backoff_made_for_one_failure_does_not_start_over(void **state)
 {
-	struct core_config c = config();
+	struct backoff_config c = config();
 	struct backoff b;
 	struct rng r;
 
 	(void)state;
 	c.jitter = JITTER_NONE;
 	rng_seed(&r, 6);
-	backoff_init(&b, &c);
+	backoff_init(&b, c);
 	b.attempt = 3;
 	b.told = true;
 	backoff_floor(&b, 5000, 0);
@@ -266,11 +266,11 @@ static void a_backoff_made_for_one_failure_does_not_start_over(void **state)
 
 static void a_floor_from_a_clock_that_stepped_back_is_replaced(void **state)
 {
-	struct core_config c = config();
+	struct backoff_config c = config();
 	struct backoff b;
 
 	(void)state;
-	backoff_init(&b, &c);
+	backoff_init(&b, c);
 	backoff_floor(&b, 60000, (int64_t)1000 * 1000 * 1000 * 1000);
 	backoff_floor(&b, 5000, 100);
 	assert_int_equal(b.floor_until, 5100);
@@ -352,189 +352,6 @@ static void retry_after_is_read_in_all_its_forms(void **state)
 			fail_msg("\"%s\": %lld, not %lld", cases[i].text, (long long)got, (long long)cases[i].want);
 	}
 	assert_int_equal(retry_after_parse(SPAN_NONE, now), -1);
-}
-
-/* ---- circuit breaker ---- */
-
-static void fail_n(struct breaker *b, int n, int64_t now)
-{
-	for (int i = 0; i < n; i++)
-		breaker_on_failure(b, now, false);
-}
-
-static void the_breaker_needs_failures_in_a_row_and_an_old_outage(void **state)
-{
-	struct core_config c = config();
-	struct breaker b;
-
-	(void)state;
-	breaker_init(&b, &c);
-	fail_n(&b, 50, 1000);
-	assert_false(breaker_refuses(&b)); /* many, but young */
-	assert_false(breaker_on_failure(&b, 26000, false)); /* exactly as old as the hold time */
-	assert_true(breaker_on_failure(&b, 26001, false));
-	assert_true(breaker_refuses(&b));
-
-	breaker_init(&b, &c);
-	fail_n(&b, 1, 1000);
-	for (int i = 0; i < 3; i++)
-		assert_false(breaker_on_failure(&b, 100000 + i, false)); /* old, but few */
-	assert_true(breaker_on_failure(&b, 100004, false));
-}
-
-static void used_up_retries_stand_for_an_old_outage(void **state)
-{
-	struct core_config c = config();
-	struct breaker b;
-
-	(void)state;
-	breaker_init(&b, &c);
-	fail_n(&b, 3, 1000);
-	assert_false(breaker_on_failure(&b, 1001, true)); /* only four */
-	assert_true(breaker_on_failure(&b, 1002, true));
-}
-
-static void half_of_ten_attempts_open_it_and_old_ones_do_not_count(void **state)
-{
-	struct core_config c = config();
-	struct breaker b;
-	int64_t t = 1000;
-
-	(void)state;
-	/* Five answered, two refused, one answered, then three refused: half of
-	 * eleven, though never five in a row. */
-	c.breaker_threshold = 100;
-	breaker_init(&b, &c);
-	for (int i = 0; i < 5; i++)
-		breaker_on_success(&b, t++);
-	fail_n(&b, 5, t++);
-	breaker_on_success(&b, t++);
-	assert_false(breaker_on_failure(&b, t, false));
-	assert_true(breaker_on_failure(&b, t + 25001, false));
-
-	/* The same facts spread so that the window has lost the early ones. */
-	breaker_init(&b, &c);
-	t = 1000;
-	for (int i = 0; i < 5; i++)
-		breaker_on_success(&b, t++);
-	fail_n(&b, 5, t++);
-	t += 60001;
-	assert_false(breaker_on_failure(&b, t, false));
-	assert_false(breaker_on_failure(&b, t + 25001, false));
-
-	/* Nine are too few even when all failed. */
-	breaker_init(&b, &c);
-	fail_n(&b, 8, 1000);
-	assert_false(breaker_on_failure(&b, 27000, false));
-	assert_true(breaker_on_failure(&b, 27001, false));
-
-	/* Less than half. */
-	breaker_init(&b, &c);
-	for (int i = 0; i < 12; i++)
-		breaker_on_success(&b, 1000);
-	fail_n(&b, 10, 1001);
-	assert_false(breaker_on_failure(&b, 27001, false));
-}
-
-static void the_probe_decides_between_closed_and_open(void **state)
-{
-	struct core_config c = config();
-	struct breaker b;
-
-	(void)state;
-	breaker_init(&b, &c);
-	breaker_on_probe(&b);
-	assert_int_equal(b.state, BREAKER_CLOSED); /* nothing to probe */
-	fail_n(&b, 5, 1000);
-	assert_true(breaker_on_failure(&b, 30000, false));
-	assert_false(breaker_on_failure(&b, 30001, false)); /* a straggler */
-	breaker_on_probe(&b);
-	assert_int_equal(b.state, BREAKER_HALF_OPEN);
-	assert_true(breaker_refuses(&b)); /* one at a time: the probe itself */
-	assert_true(breaker_on_failure(&b, 31000, false));
-	assert_int_equal(b.state, BREAKER_OPEN);
-	breaker_on_probe(&b);
-	assert_true(breaker_on_success(&b, 32000));
-	assert_false(breaker_refuses(&b));
-	assert_false(breaker_on_success(&b, 32001));
-	/* What failed during the old outage does not open it again. */
-	fail_n(&b, 4, 33000);
-	assert_false(breaker_refuses(&b));
-	assert_false(breaker_on_failure(&b, 34000, false));
-}
-
-static void an_answer_to_an_older_request_closes_an_open_breaker(void **state)
-{
-	struct core_config c = config();
-	struct breaker b;
-
-	(void)state;
-	breaker_init(&b, &c);
-	fail_n(&b, 5, 1000);
-	breaker_on_failure(&b, 30000, false);
-	assert_true(breaker_on_success(&b, 30500));
-	assert_false(breaker_refuses(&b));
-}
-
-static void the_cooldown_paces_the_probe_and_stragglers_do_not_prolong_it(void **state)
-{
-	struct core_config c = config();
-	struct breaker b;
-
-	(void)state;
-	breaker_init(&b, &c);
-	fail_n(&b, 5, 1000);
-	breaker_on_failure(&b, 30000, false);
-	assert_int_equal(breaker_probe_at(&b), 0);
-
-	c.breaker_cooldown_ms = 7000;
-	breaker_init(&b, &c);
-	assert_int_equal(breaker_probe_at(&b), 0);
-	fail_n(&b, 5, 1000);
-	breaker_on_failure(&b, 30000, false);
-	assert_int_equal(breaker_probe_at(&b), 37000);
-	breaker_on_failure(&b, 31000, false);
-	assert_int_equal(breaker_probe_at(&b), 37000);
-	breaker_on_probe(&b);
-	assert_int_equal(breaker_probe_at(&b), 0);
-	breaker_on_failure(&b, 38000, false);
-	assert_int_equal(breaker_probe_at(&b), 45000);
-}
-
-static void a_threshold_of_zero_turns_the_breaker_off(void **state)
-{
-	struct core_config c = config();
-	struct breaker b;
-
-	(void)state;
-	c.breaker_threshold = 0;
-	breaker_init(&b, &c);
-	for (int64_t t = 1; t < 1000000; t += 1000)
-		assert_false(breaker_on_failure(&b, t, true));
-	breaker_on_probe(&b);
-	assert_false(breaker_refuses(&b));
-	assert_false(breaker_on_success(&b, 1));
-}
-
-static void a_clock_that_steps_back_does_not_open_the_breaker(void **state)
-{
-	struct core_config c = config();
-	struct breaker b;
-
-	(void)state;
-	breaker_init(&b, &c);
-	fail_n(&b, 20, INT64_MAX - 5);
-	assert_false(breaker_on_failure(&b, 10, false));
-	assert_false(breaker_on_failure(&b, 25010, false));
-	assert_true(breaker_on_failure(&b, 25011, false));
-}
-
-static void every_state_has_its_name(void **state)
-{
-	(void)state;
-	assert_string_equal(breaker_state_name(BREAKER_CLOSED), "closed");
-	assert_string_equal(breaker_state_name(BREAKER_OPEN), "open");
-	assert_string_equal(breaker_state_name(BREAKER_HALF_OPEN), "half_open");
 }
 
 /* ---- rate limit ---- */
@@ -623,15 +440,6 @@ int main(void)
 		cmocka_unit_test(a_backoff_made_for_one_failure_does_not_start_over),
 		cmocka_unit_test(a_floor_from_a_clock_that_stepped_back_is_replaced),
 		cmocka_unit_test(retry_after_is_read_in_all_its_forms),
-		cmocka_unit_test(the_breaker_needs_failures_in_a_row_and_an_old_outage),
-		cmocka_unit_test(used_up_retries_stand_for_an_old_outage),
-		cmocka_unit_test(half_of_ten_attempts_open_it_and_old_ones_do_not_count),
-		cmocka_unit_test(the_probe_decides_between_closed_and_open),
-		cmocka_unit_test(an_answer_to_an_older_request_closes_an_open_breaker),
-		cmocka_unit_test(the_cooldown_paces_the_probe_and_stragglers_do_not_prolong_it),
-		cmocka_unit_test(a_threshold_of_zero_turns_the_breaker_off),
-		cmocka_unit_test(a_clock_that_steps_back_does_not_open_the_breaker),
-		cmocka_unit_test(every_state_has_its_name),
 		cmocka_unit_test(the_bucket_gives_its_burst_and_then_its_rate),
 		cmocka_unit_test(over_a_long_time_the_bucket_keeps_its_rate),
 		cmocka_unit_test(absurd_rates_are_bounded),

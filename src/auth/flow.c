@@ -21,6 +21,14 @@
 #define FLOW_HEADER_MAX ((size_t)16 * 1024)
 #define FLOW_NONCE_MAX ((size_t)1024)
 
+/* Brakes: how many at once, and one more each so many seconds. */
+#define FLOWS_BURST 8
+#define FLOWS_PER_S (1.0 / 8)
+#define PEOPLE_BURST 4
+#define PEOPLE_PER_S (1.0 / 30)
+#define GRANTS_BURST 6
+#define GRANTS_PER_S (1.0 / 10)
+
 static const char *const step_names[STEP_COUNT] = {
 	[STEP_IDLE] = "idle", [STEP_LOAD] = "load", [STEP_LOCK] = "lock", [STEP_RESOURCE] = "resource metadata",
 	[STEP_SERVER] = "server metadata", [STEP_RECALL] = "recall", [STEP_LISTEN] = "listen",
@@ -88,9 +96,9 @@ struct auth *auth_new(const struct auth_config *c, struct err *e)
 		auth_free(a);
 		return NULL;
 	}
-	a->flows.level = FLOWS_BURST;
-	a->people.level = PEOPLE_BURST;
-	a->grants.level = GRANTS_BURST;
+	bucket_init(&a->flows, FLOWS_PER_S, FLOWS_BURST, 0);
+	bucket_init(&a->people, PEOPLE_PER_S, PEOPLE_BURST, 0);
+	bucket_init(&a->grants, GRANTS_PER_S, GRANTS_BURST, 0);
 	return a;
 }
 
@@ -174,23 +182,6 @@ void auth_on_http(struct auth *a, uint64_t token, const struct auth_answer *ans,
 		return;
 	if (on_answer[a->step])
 		on_answer[a->step](a, ans);
-}
-
-/* ---- brakes ---------------------------------------------------------------------------- */
-
-bool flow_brake(struct bucket *b, double capacity, int64_t refill_ms, int64_t now, int64_t *wait_ms)
-{
-	if (now > b->at) {
-		b->level += (double)(now - b->at) / (double)refill_ms;
-		b->level = b->level > capacity ? capacity : b->level;
-	}
-	b->at = now;
-	if (b->level >= 1.0) {
-		b->level -= 1.0;
-		return true;
-	}
-	*wait_ms = (int64_t)((1.0 - b->level) * (double)refill_ms) + 1;
-	return false;
 }
 
 /* ---- the course of a flow ------------------------------------------------------------------- */

@@ -49,13 +49,14 @@ static int take_challenge(struct auth *a, const struct challenge *c)
 
 static enum auth_verdict start_flow(struct auth *a, struct operation *o, const struct challenge *c, bool step_up)
 {
-	int64_t wait = 0;
+	int64_t wait;
 
 	if (o->flows >= AUTH_MAX_PER_OPERATION)
 		return refuse(a, step_up ?
 			"the server asks for more permissions again and again though they were granted; the request is given up" :
 			"the server refuses the tokens that its own authorization server issues; the request is given up");
-	if (!flow_brake(&a->flows, FLOWS_BURST, FLOWS_REFILL_MS, a->now, &wait)) {
+	wait = bucket_take(&a->flows, a->now);
+	if (wait > 0) {
 		snprintf(a->text, sizeof a->text, "too many sign-ins were tried; the next one is possible in %" PRId64 " s",
 		         wait / 1000 + 1);
 		return AUTH_REFUSE;

@@ -91,9 +91,9 @@ static void go_on(struct auth *a)
 
 void client_begin(struct auth *a)
 {
-	int64_t wait = 0;
+	int64_t wait = bucket_take(&a->people, a->now);
 
-	if (!flow_brake(&a->people, PEOPLE_BURST, PEOPLE_REFILL_MS, a->now, &wait)) {
+	if (wait > 0) {
 		flow_fail(a, "too many sign-ins were started; the next one is possible in %d s", (int)(wait / 1000) + 1);
 		return;
 	}

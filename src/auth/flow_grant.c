@@ -245,7 +245,9 @@ void grant_begin(struct auth *a)
 		flow_succeed(a); /* another process was faster */
 		return;
 	}
-	if ((refresh || !person) && !flow_brake(&a->grants, GRANTS_BURST, GRANTS_REFILL_MS, a->now, &wait)) {
+	if (refresh || !person)
+		wait = bucket_take(&a->grants, a->now);
+	if (wait > 0) {
 		flow_fail(a, "too many tokens were asked for; the next one is possible in %d s", (int)(wait / 1000) + 1);
 		return;
 	}

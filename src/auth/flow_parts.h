@@ -10,6 +10,7 @@
 #include "auth/flow.h"
 #include "auth/metadata.h"
 #include "auth/token.h"
+#include "base/bucket.h"
 #include "base/url.h"
 
 enum step {
@@ -33,15 +34,6 @@ enum step {
 	STEP_ASSERTION,   /* assertion for token */
 	STEP_COUNT
 };
-
-/* Brakes: how many at once, and one more each so many ms. */
-#define FLOWS_BURST 8.0
-#define FLOWS_REFILL_MS 8000
-#define PEOPLE_BURST 4.0      /* windows opened before a person */
-#define PEOPLE_REFILL_MS 30000
-#define GRANTS_BURST 6.0      /* token requests */
-#define GRANTS_REFILL_MS 10000
-struct bucket { double level; int64_t at; };
 
 #define FLOW_ACTIONS 32
 enum { HEADER_ACCEPT, HEADER_TYPE, HEADER_CLIENT, HEADER_PROOF, FLOW_HEADERS };
@@ -104,7 +96,7 @@ struct auth {
 
 	struct operation { uint64_t op; int flows, nonces; } ops[FLOW_OPERATIONS];
 	size_t next_op;
-	struct bucket flows, people, grants;
+	struct bucket flows, people, grants; /* brakes: sign-ins, windows opened before a person, token requests */
 
 	char text[512];
 };
@@ -115,8 +107,6 @@ void flow_enter(struct auth *a, enum step s);
 /* The end of a flow, either way. */
 void flow_fail(struct auth *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void flow_succeed(struct auth *a);
-/* True when one more is allowed now; *wait_ms says how long until then. */
-bool flow_brake(struct bucket *b, double capacity, int64_t refill_ms, int64_t now, int64_t *wait_ms);
 void flow_random_text(struct auth *a, char out[44]);
 
 /* flow_queue.c */

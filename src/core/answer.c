@@ -31,7 +31,8 @@ int answer_text(struct buf *out, const struct own_error *e)
 
 	if (e->attempts > 1)
 		bad |= buf_printf(out, " (tried %u times)", e->attempts);
-	bad |= buf_puts(out, ".");
+	if (out->len == 0 || buf_data(out)[out->len - 1] != '.')
+		bad |= buf_puts(out, ".");
 	if (e->has_run_state)
 		bad |= buf_puts(out, e->may_have_run ? " The action may have taken effect." : " The action was not carried out.");
 	if (e->retry_after_ms >= 0)

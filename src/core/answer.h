@@ -11,7 +11,7 @@
 
 struct own_error {
 	enum error_kind kind;
-	const char *what;        /* what happened: a clause that begins with a capital, no full stop */
+	const char *what;        /* what happened: a clause that begins with a capital, or whole sentences */
 	bool may_have_run;
 	bool tool;               /* answer a tools/call with an isError result */
 	bool has_run_state;      /* it is about a request for which "may it have run?" matters */

@@ -67,6 +67,7 @@ static void the_text_tells_of_attempts_waiting_and_whether_it_ran(void **state)
 	static const struct { struct own_error e; const char *has, *has_not; } rows[] = {
 		{ { .what = "W", .retry_after_ms = -1, .attempts = 3 }, "W (tried 3 times).", "taken effect" },
 		{ { .what = "W", .retry_after_ms = -1, .attempts = 1 }, "W.", "tried" },
+		{ { .what = "W. V.", .retry_after_ms = -1, .attempts = 1 }, "W. V. ", ".." },
 		{ { .what = "W", .retry_after_ms = 1500, .attempts = 1 }, "may be tried again in 2 s.", NULL },
 		{ { .what = "W", .retry_after_ms = -1, .has_run_state = true }, "The action was not carried out.", "may have" },
 		{ { .what = "W", .retry_after_ms = -1, .next = "Do this" }, " Do this.", "in the background" },

@@ -93,6 +93,12 @@ void breaker_on_probe(struct breaker *b)
 		b->state = BREAKER_HALF_OPEN;
 }
 
+void breaker_on_silence(struct breaker *b)
+{
+	if (b->state == BREAKER_HALF_OPEN)
+		b->state = BREAKER_OPEN;
+}
+
 bool breaker_refuses(const struct breaker *b)
 {
 	return b->state != BREAKER_CLOSED;

@@ -33,6 +33,8 @@ bool breaker_on_success(struct breaker *b, int64_t now);
 bool breaker_on_failure(struct breaker *b, int64_t now, bool exhausted);
 /* The reconnect begins as the probe: OPEN -> HALF_OPEN (a failure from there opens again at once). */
 void breaker_on_probe(struct breaker *b);
+/* The probe ended without having told anything: HALF_OPEN -> OPEN, for as long as before. */
+void breaker_on_silence(struct breaker *b);
 /* True when a new request must fail fast. */
 bool breaker_refuses(const struct breaker *b);
 /* Earliest time of the next probe with a cooldown configured; 0: no own pace. */

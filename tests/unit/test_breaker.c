@@ -120,6 +120,26 @@ static void the_probe_decides_between_closed_and_open(void **state)
 	assert_false(breaker_on_failure(&b, 34000, false));
 }
 
+static void a_probe_that_tells_nothing_leaves_it_open_for_the_next(void **state)
+{
+	struct breaker_config c = config();
+	struct breaker b;
+
+	(void)state;
+	c.cooldown_ms = 7000;
+	breaker_init(&b, c);
+	breaker_on_silence(&b);
+	assert_int_equal(b.state, BREAKER_CLOSED);
+	fail_n(&b, 5, 1000);
+	breaker_on_failure(&b, 30000, false);
+	breaker_on_probe(&b);
+	breaker_on_silence(&b);
+	assert_int_equal(b.state, BREAKER_OPEN);
+	assert_int_equal(breaker_probe_at(&b), 37000); /* no longer than before */
+	breaker_on_probe(&b);
+	assert_true(breaker_on_success(&b, 38000));
+}
+
 static void an_answer_to_an_older_request_closes_an_open_breaker(void **state)
 {
 	struct breaker_config c = config();
@@ -201,6 +221,7 @@ int main(void)
 		cmocka_unit_test(used_up_retries_stand_for_an_old_outage),
 		cmocka_unit_test(half_of_ten_attempts_open_it_and_old_ones_do_not_count),
 		cmocka_unit_test(the_probe_decides_between_closed_and_open),
+		cmocka_unit_test(a_probe_that_tells_nothing_leaves_it_open_for_the_next),
 		cmocka_unit_test(an_answer_to_an_older_request_closes_an_open_breaker),
 		cmocka_unit_test(the_cooldown_paces_the_probe_and_stragglers_do_not_prolong_it),
 		cmocka_unit_test(a_threshold_of_zero_turns_the_breaker_off),

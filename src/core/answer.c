@@ -25,6 +25,21 @@ static const struct kind_info kinds[ERROR_KINDS] = {
 const char *error_kind_name(enum error_kind k) { return kinds[k].name; }
 bool error_kind_retryable(enum error_kind k) { return kinds[k].retryable; }
 
+/* Credentials are no matter of time, but for this: who gives them is away. */
+static bool waits_for_sign_in(const struct own_error *e)
+{
+	return e->kind == ERR_AUTH_REQUIRED && e->retry_after_ms >= 0;
+}
+
+static const char *advice(const struct own_error *e)
+{
+	if (e->next)
+		return e->next;
+	if (waits_for_sign_in(e))
+		return "Go on with other work meanwhile, and if it keeps failing tell the user that signing in to this server does not work at the moment";
+	return kinds[e->kind].next;
+}
+
 int answer_text(struct buf *out, const struct own_error *e)
 {
 	int bad = buf_puts(out, e->what);
@@ -37,7 +52,7 @@ int answer_text(struct buf *out, const struct own_error *e)
 		bad |= buf_puts(out, e->may_have_run ? " The action may have taken effect." : " The action was not carried out.");
 	if (e->retry_after_ms >= 0)
 		bad |= buf_printf(out, " It may be tried again in %lld s.", (long long)((e->retry_after_ms + 999) / 1000));
-	bad |= buf_printf(out, " %s.", e->next ? e->next : kinds[e->kind].next);
+	bad |= buf_printf(out, " %s.", advice(e));
 	if (e->ref[0])
 		bad |= buf_printf(out, " (ref %s)", e->ref);
 	return bad ? -1 : 0;
@@ -46,7 +61,7 @@ int answer_text(struct buf *out, const struct own_error *e)
 static int write_data(struct buf *out, const struct own_error *e)
 {
 	int bad = buf_printf(out, "{\"source\":\"mcp-holdfast\",\"kind\":\"%s\",\"retryable\":%s,\"attempts\":%u",
-		kinds[e->kind].name, kinds[e->kind].retryable ? "true" : "false", e->attempts);
+		kinds[e->kind].name, kinds[e->kind].retryable || waits_for_sign_in(e) ? "true" : "false", e->attempts);
 
 	if (e->retry_after_ms >= 0)
 		bad |= buf_printf(out, ",\"retryAfterMs\":%lld", (long long)e->retry_after_ms);

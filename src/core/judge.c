@@ -119,11 +119,12 @@ static void wants_auth(struct session *s, struct xfer *x, struct request *r)
 	else
 		snprintf(text, sizeof(text), "The server refused the credentials (HTTP %d: authorization required)", x->status);
 	if (r->purpose != RQ_CLIENT && r->purpose != RQ_HANDSHAKE) {
-		struct failure f = { .what = "the server refused the credentials", .retry_after_ms = -1, .kind = ERR_AUTH_REQUIRED };
+		const char *what = session_auth_pause(s) >= 0 ? text : "the server refused the credentials";
+		struct failure f = { .what = what, .retry_after_ms = -1, .kind = ERR_AUTH_REQUIRED };
 		replay_on_failure(s, r, &f, false);
 		return;
 	}
-	request_refuse(s, r, ERR_AUTH_REQUIRED, text, -1);
+	request_refuse(s, r, ERR_AUTH_REQUIRED, text, session_auth_pause(s));
 }
 
 static void redirected(struct session *s, struct xfer *x, struct request *r)

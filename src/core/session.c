@@ -517,7 +517,7 @@ void session_auth_refused(struct session *s, const char *what)
 	session_forget(s);
 	s->down_until = 0;
 	session_enter(s, SESSION_DOWN, "credentials are wanted");
-	refuse_parked(s, ERR_AUTH_REQUIRED, text, -1);
+	refuse_parked(s, ERR_AUTH_REQUIRED, text, session_auth_pause(s));
 	if (!s->client_initialized && !s->client_modern && s->state == SESSION_DOWN)
 		session_enter(s, SESSION_START, "credentials are wanted");
 }
@@ -725,10 +725,20 @@ void session_on_auth(struct session *s, enum signin o, struct span text, int64_t
 	}
 	snprintf(what, sizeof(what), "%.*s", (int)(text.n < 590 ? text.n : 590), text.n ? text.p : "The sign-in failed");
 	offline_forget(s);
-	refuse_parked(s, ERR_AUTH_REQUIRED, what, -1);
+	refuse_parked(s, ERR_AUTH_REQUIRED, what, session_auth_pause(s));
 	if (s->state == SESSION_AUTH)
 		session_enter(s, !s->client_initialized ? SESSION_START : s->auth_from == SESSION_READY ? SESSION_READY : SESSION_DOWN, "the sign-in failed");
 	s->down_until = now;
+}
+
+void session_on_auth_pause(struct session *s, int64_t until)
+{
+	s->auth_pause_until = until;
+}
+
+int64_t session_auth_pause(const struct session *s)
+{
+	return s->auth_pause_until > s->now ? s->auth_pause_until - s->now : -1;
 }
 
 void session_on_auth_url(struct session *s, struct span url, int64_t now)

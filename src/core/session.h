@@ -123,6 +123,10 @@ enum signin {
 	SIGNIN_REFUSED,  /* it failed; text says why: parked requests are refused */
 };
 void session_on_auth(struct session *s, enum signin o, struct span text, int64_t now);
+/* Told before a refusal, of a challenge or of what is parked: no token is asked
+ * for before `until`, since a server that gives them has been away for long; 0:
+ * whenever one is wanted. */
+void session_on_auth_pause(struct session *s, int64_t until);
 /* Where a person signs in: a client that can elicit by URL is asked that way
  * (2025-11-25, client/elicitation, "URL Mode"). After SIGNIN_PENDING. */
 void session_on_auth_url(struct session *s, struct span url, int64_t now);

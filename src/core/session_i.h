@@ -183,7 +183,7 @@ struct session {
 
 	struct buf auth_text;
 	uint64_t auth_rounds;
-	int64_t auth_until;
+	int64_t auth_pause_until;
 
 	bool eof, signalled, ended, memory_low, offline_answered;
 	int64_t drain_until;
@@ -230,6 +230,8 @@ void session_failed_attempt(struct session *s, bool exhausted);
 /* The server speaks a protocol version now that the client did not agree to. */
 /* Credentials are wanted that nobody has: everything waiting is told. */
 void session_auth_refused(struct session *s, const char *what);
+/* Ms until a sign-in may be tried again, -1: it may be at any time. */
+int64_t session_auth_pause(const struct session *s);
 /* Drops the steps of a handshake or comparison that is over. */
 void session_drop_steps(struct session *s);
 void session_unacceptable(struct session *s);

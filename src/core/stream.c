@@ -271,7 +271,7 @@ static void sse_stream_done(struct session *s, struct xfer *x, const struct http
 			struct span said = buf_span(&x->challenge_text);
 			char why[512];
 			snprintf(why, sizeof(why), "%.*s", (int)(said.n < 500 ? said.n : 500), said.n ? said.p : text);
-			request_refuse(s, s->handshake, ERR_AUTH_REQUIRED, why, -1);
+			request_refuse(s, s->handshake, ERR_AUTH_REQUIRED, why, session_auth_pause(s));
 			return;
 		}
 		session_line_down(s, text, -1, -1);

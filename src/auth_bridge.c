@@ -79,6 +79,7 @@ static void on_done(struct auth_bridge *ab, const struct http_event *ev, int64_t
 	struct auth_answer ans = {
 		.ok = r->outcome == HTTP_OK && ev->head,
 		.unsent = !r->body_sent && !r->got_bytes,
+		.local = r->outcome == HTTP_NOMEM || r->outcome == HTTP_ABORTED,
 		.detail = r->detail,
 		.body = buf_span(&ab->body),
 	};
@@ -287,6 +288,13 @@ int auth_bridge_dpop(struct auth_bridge *ab, const char *method, const char *url
 	return auth_dpop(ab->auth, method, url, loop_wall_now(), out);
 }
 
+int64_t auth_bridge_pause_until(const struct auth_bridge *ab, int64_t now)
+{
+	int64_t pause = auth_pause(ab->auth, now);
+
+	return pause > 0 ? now + pause : 0;
+}
+
 const char *auth_bridge_url(struct auth_bridge *ab)
 {
 	return bridge_short_url(ab);
@@ -302,7 +310,8 @@ const char *auth_bridge_text(struct auth_bridge *ab)
 	else if (auth_phase(ab->auth) == AUTH_WORKING)
 		snprintf(ab->text, sizeof ab->text, "This server needs authorization: %s. Try again when that is done.", auth_text(ab->auth));
 	else if (auth_phase(ab->auth) == AUTH_GAVE_UP)
-		snprintf(ab->text, sizeof ab->text, "Authorization failed: %s. The next request may start it again.", auth_text(ab->auth));
+		snprintf(ab->text, sizeof ab->text, "Authorization failed: %s.%s", auth_text(ab->auth),
+		         auth_pause(ab->auth, loop_now()) > 0 ? "" : " The next request may start it again.");
 	else if (!ab->text[0])
 		snprintf(ab->text, sizeof ab->text, "This server needs authorization.");
 	return ab->text;

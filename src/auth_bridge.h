@@ -74,6 +74,9 @@ int auth_bridge_dpop(struct auth_bridge *ab, const char *method, const char *url
 /* For auth_required: what to do now (with the short login address while a
  * person is waited for) or why it failed. Never NULL; until the next call. */
 const char *auth_bridge_text(struct auth_bridge *ab);
+/* Monotonic ms before which no token is asked for, since a server that gives
+ * them has been away for long; 0: there is no such time. */
+int64_t auth_bridge_pause_until(const struct auth_bridge *ab, int64_t now);
 /* The short login address alone, for URL elicitation; NULL when none is open. */
 const char *auth_bridge_url(struct auth_bridge *ab);
 

@@ -141,7 +141,7 @@ static void do_http(struct auth_bridge *ab, const struct auth_action *a, int64_t
 		.timeout_ms = a->timeout_ms,
 		.flags = HTTP_FOREIGN,
 	};
-	struct auth_answer ans = { .unsent = true };
+	struct auth_answer ans = { .unsent = true, .local = true };
 	struct err why = { "" };
 
 	buf_wipe(&ab->body);
@@ -276,9 +276,13 @@ static void do_read(struct auth_bridge *ab, enum auth_file which, int64_t now)
 	buf_fini(&value);
 }
 
-static void do_log(int level, const char *text)
+static void do_log(int level, const char *circuit, const char *text)
 {
-	if (level == AUTH_LOG_WARN)
+	struct log_fields f = { .circuit = circuit, .kind = "circuit breaker of a sign-in" };
+
+	if (circuit)
+		log_line_with(LOG_INFO, &f, "%s", text);
+	else if (level == AUTH_LOG_WARN)
 		log_warn("%s", text);
 	else if (level == AUTH_LOG_INFO)
 		log_info("%s", text);
@@ -337,7 +341,7 @@ static void perform(struct auth_bridge *ab, const struct auth_action *a, int64_t
 		log_warn("sign-in failed: %s", a->text);
 		break;
 	case AUTH_DO_LOG:
-		do_log(a->level, a->text);
+		do_log(a->level, a->circuit, a->text);
 		break;
 	}
 }

@@ -12,6 +12,7 @@
 
 #include "auth/token.h"
 #include "base/log.h"
+#include "core/retry.h"
 #include "wire/json.h"
 
 #define KEY_FILE_MAX ((size_t)16 * 1024)
@@ -202,6 +203,9 @@ int auth_setup_init(struct auth_setup *s, const struct options *o, struct err *e
 	c->redirect_port = a->callback_port;
 	c->redirect_path = a->callback_path;
 	c->timeout_ms = a->timeout_ms;
+	c->breaker = retry_breaker(&o->core);
+	c->backoff = retry_backoff(&o->core);
+	c->max_retries = o->core.max_retries;
 	c->random = random_bytes;
 	if (write_params(s, o) || write_variants(s, o))
 		return err_set(e, "out of memory");

@@ -231,6 +231,7 @@ static void challenged(struct bridge *b, const struct action *a)
 		b->auth_state = AUTH_RUNNING;
 		b->auth_told = false;
 	}
+	session_on_auth_pause(b->session, auth_bridge_pause_until(b->auth, b->now));
 	session_on_challenge(b->session, a->token, says[v], v == AUTH_REFUSE ? span_str(auth_bridge_text(b->auth)) : SPAN_NONE, b->now);
 }
 
@@ -415,9 +416,10 @@ static void follow_auth(struct bridge *b)
 	}
 	if (b->auth_state == AUTH_READY && (fresh || was == AUTH_RUNNING))
 		session_on_auth(b->session, SIGNIN_OK, SPAN_NONE, b->now);
-	else if (b->auth_state == AUTH_FAILED && was != AUTH_FAILED)
+	else if (b->auth_state == AUTH_FAILED && was != AUTH_FAILED) {
+		session_on_auth_pause(b->session, auth_bridge_pause_until(b->auth, b->now));
 		session_on_auth(b->session, SIGNIN_REFUSED, span_str(auth_bridge_text(b->auth)), b->now);
-	else if (b->auth_state == AUTH_RUNNING && !b->auth_told && auth_bridge_url(b->auth)) {
+	} else if (b->auth_state == AUTH_RUNNING && !b->auth_told && auth_bridge_url(b->auth)) {
 		b->auth_told = true;
 		session_on_auth(b->session, SIGNIN_PENDING, span_str(auth_bridge_text(b->auth)), b->now);
 		session_on_auth_url(b->session, span_str(auth_bridge_url(b->auth)), b->now);

@@ -79,6 +79,7 @@ static void free_config(struct auth *a)
 struct auth *auth_new(const struct auth_config *c, struct err *e)
 {
 	struct auth *a = calloc(1, sizeof *a);
+	uint64_t seed;
 	size_t i;
 
 	if (!a) {
@@ -96,6 +97,8 @@ struct auth *auth_new(const struct auth_config *c, struct err *e)
 		auth_free(a);
 		return NULL;
 	}
+	a->c.random(a->c.random_arg, &seed, sizeof seed);
+	rng_seed(&a->rng, seed);
 	bucket_init(&a->flows, FLOWS_PER_S, FLOWS_BURST, 0);
 	bucket_init(&a->people, PEOPLE_PER_S, PEOPLE_BURST, 0);
 	bucket_init(&a->grants, GRANTS_PER_S, GRANTS_BURST, 0);
@@ -105,6 +108,7 @@ struct auth *auth_new(const struct auth_config *c, struct err *e)
 /* Ends what the flow under way holds; the record and the token stay. */
 static void reset_flow(struct auth *a)
 {
+	circuit_on_end(a);
 	a->step = STEP_IDLE;
 	a->step_up = a->fresh = a->locked = a->listening = a->guessed = a->trouble = false;
 	a->nonce_retried = a->http_running = a->challenged = false;
@@ -133,6 +137,7 @@ void auth_free(struct auth *a)
 	for (i = 0; i < FLOW_ACTIONS; i++)
 		flow_forget(&a->queue[i]);
 	flow_forget(&a->current);
+	circuit_free(a);
 	auth_record_fini(&a->rec);
 	jwt_key_free(a->dpop);
 	buf_fini(&a->url);
@@ -173,12 +178,15 @@ void auth_on_http(struct auth *a, uint64_t token, const struct auth_answer *ans,
 		[STEP_DEVICE] = person_on_device, [STEP_EXCHANGE] = grant_on_exchange,
 	};
 
+	bool again;
+
 	if (!a->http_running || token != a->http_token)
 		return;
 	a->http_running = false;
 	a->now = now;
 	a->wall = wall;
-	if (retry_later(a, ans))
+	again = circuit_on_answer(a, ans);
+	if (again && retry_later(a, ans))
 		return;
 	if (on_answer[a->step])
 		on_answer[a->step](a, ans);
@@ -339,6 +347,8 @@ void auth_on_locked(struct auth *a, const struct auth_record *r, int64_t now, in
 	if (settled) {
 		flow_log(a, AUTH_LOG_INFO, "another process has renewed the token already");
 		flow_succeed(a);
+	} else if (!circuit_lets_begin(a)) {
+		return;
 	} else if (!a->challenged) {
 		grant_begin(a);
 	} else {
@@ -375,6 +385,15 @@ void auth_on_value(struct auth *a, struct span value, const char *why, int64_t n
 		value_on_read(a, value, why);
 }
 
+static void refresh_ahead(struct auth *a)
+{
+	int64_t pause = circuit_pause(a, a->now);
+
+	a->refresh_at = pause > 0 ? a->now + pause : 0;
+	if (pause == 0)
+		flow_begin(a);
+}
+
 void auth_on_time(struct auth *a, int64_t now, int64_t wall)
 {
 	set_time(a, now, wall);
@@ -391,10 +410,8 @@ void auth_on_time(struct auth *a, int64_t now, int64_t wall)
 		a->poll_at = 0;
 		grant_request(a, STEP_POLL);
 	}
-	if (a->refresh_at && now >= a->refresh_at && a->step == STEP_IDLE) {
-		a->refresh_at = 0;
-		flow_begin(a);
-	}
+	if (a->refresh_at && now >= a->refresh_at && a->step == STEP_IDLE)
+		refresh_ahead(a);
 }
 
 void auth_on_nonce(struct auth *a, struct span nonce)

@@ -15,6 +15,8 @@
 
 #include "auth/jwt.h"
 #include "auth/record.h"
+#include "base/backoff.h"
+#include "base/breaker.h"
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/span.h"
@@ -55,6 +57,9 @@ struct auth_config {
 	int redirect_port;               /* fixed by the user; 0: a free one */
 	const char *redirect_path;       /* /oauth/callback */
 	int64_t timeout_ms;              /* for the person: 5 min */
+	struct breaker_config breaker;   /* for each server that signing in depends on */
+	struct backoff_config backoff;   /* the pace at which one that is away is asked again */
+	int max_retries;                 /* so many failures after the first stand for an old outage; -1: none do */
 	void (*random)(void *arg, void *p, size_t n);
 	void *random_arg;
 };
@@ -108,6 +113,7 @@ struct auth_action {
 	bool ok;                    /* UNLISTEN */
 	enum auth_file which;       /* READ */
 	int level;                  /* LOG: enum auth_log */
+	const char *circuit;        /* LOG: state of the circuit breaker the line is about, or NULL */
 	struct span secret;         /* SECRET */
 	const char *text;           /* SHOW, FAILED, LOG, UNLISTEN */
 };
@@ -116,6 +122,7 @@ struct auth_action {
 struct auth_answer {
 	bool ok;                    /* a whole response came */
 	bool unsent;                /* not ok, and the request can not have been seen */
+	bool local;                 /* not ok, and it tells nothing of the server */
 	const char *detail;         /* half a sentence when not ok */
 	int status;
 	struct span body, location, dpop_nonce, retry_after;
@@ -182,6 +189,9 @@ int auth_dpop(struct auth *a, const char *method, const char *url, int64_t wall,
 const struct auth_record *auth_record(const struct auth *a);
 /* Why the last flow failed, or what the running one waits for. */
 const char *auth_text(const struct auth *a);
+/* Ms for which no sign-in asks for a token, since a server that gives them has
+ * been away for long; 0: none. */
+int64_t auth_pause(const struct auth *a, int64_t now);
 /* A person has to act, and AUTH_DO_BROWSE or AUTH_DO_SHOW was given. */
 bool auth_waits_for_person(const struct auth *a);
 const char *auth_state_name(const struct auth *a);

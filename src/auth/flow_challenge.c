@@ -55,7 +55,8 @@ static enum auth_verdict start_flow(struct auth *a, struct operation *o, const s
 		return refuse(a, step_up ?
 			"the server asks for more permissions again and again though they were granted; the request is given up" :
 			"the server refuses the tokens that its own authorization server issues; the request is given up");
-	wait = bucket_take(&a->flows, a->now);
+	/* A flow that a server's absence ends at once asks nobody, and takes nothing of the brake. */
+	wait = circuit_pause(a, a->now) > 0 ? 0 : bucket_take(&a->flows, a->now);
 	if (wait > 0) {
 		snprintf(a->text, sizeof a->text, "too many sign-ins were tried; the next one is possible in %" PRId64 " s",
 		         wait / 1000 + 1);
@@ -151,6 +152,11 @@ const struct auth_record *auth_record(const struct auth *a)
 const char *auth_text(const struct auth *a)
 {
 	return a->text;
+}
+
+int64_t auth_pause(const struct auth *a, int64_t now)
+{
+	return circuit_pause(a, now);
 }
 
 bool auth_waits_for_person(const struct auth *a)

@@ -20,7 +20,7 @@
 static void try_resource(struct auth *a);
 static void try_server(struct auth *a);
 
-static const char *issuer_asked(const struct auth *a)
+const char *discover_issuer(const struct auth *a)
 {
 	return a->prm.issuer ? a->prm.issuer : a->mcp.origin;
 }
@@ -36,7 +36,8 @@ const char *discover_resource(const struct auth *a)
 	return a->rec.resource; /* a refresh ahead of time: as published then */
 }
 
-/* Follows a redirect of a metadata document: true when a new exchange runs. */
+/* Follows a redirect of a metadata document: true when a new exchange runs, or
+ * the flow has ended over it. */
 static bool follow(struct auth *a, const struct auth_answer *ans)
 {
 	struct url base, to;
@@ -50,7 +51,7 @@ static bool follow(struct auth *a, const struct auth_answer *ans)
 		    endpoint_check(NULL, to.text, &a->mcp, a->c.allow_http, NULL) == 0) {
 			a->redirects++;
 			flow_get(a, to.text);
-			going = a->http_running;
+			going = a->http_running || a->step == STEP_IDLE;
 		}
 		url_fini(&to);
 	}
@@ -89,7 +90,7 @@ void discover_begin(struct auth *a)
 
 static void begin_server(struct auth *a)
 {
-	if (endpoint_check(NULL, issuer_asked(a), &a->mcp, a->c.allow_http, &a->refusal)) {
+	if (endpoint_check(NULL, discover_issuer(a), &a->mcp, a->c.allow_http, &a->refusal)) {
 		flow_fail(a, "the server names an authorization server that is not trusted: %s", a->refusal.text);
 		return;
 	}
@@ -163,7 +164,7 @@ static void try_server(struct auth *a)
 
 	buf_init(&where, LOCATION_MAX);
 	a->redirects = 0;
-	if (url_parse(&issuer, issuer_asked(a), NULL) == 0) {
+	if (url_parse(&issuer, discover_issuer(a), NULL) == 0) {
 		rc = as_location(&issuer, a->candidate, &where);
 		url_fini(&issuer);
 	}
@@ -188,7 +189,7 @@ static int read_server(struct auth *a, struct span body)
 {
 	char with_slash[512];
 	struct err why = { "" };
-	int rc = as_meta_parse(&a->as, body, issuer_asked(a), &why);
+	int rc = as_meta_parse(&a->as, body, discover_issuer(a), &why);
 
 	if (rc == 0)
 		return 0;

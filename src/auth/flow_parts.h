@@ -2,7 +2,7 @@
  * (facts in, brakes), flow_queue.c (actions out), flow_challenge.c (401 and
  * 403), flow_discover.c (who is the authorization server), flow_client.c (who
  * are we to it), flow_person.c (a person consents), flow_grant.c (get a token),
- * flow_value.c (files and helpers). */
+ * flow_value.c (files and helpers), flow_breaker.c (servers that are away). */
 #ifndef AUTH_FLOW_PARTS_H
 #define AUTH_FLOW_PARTS_H
 
@@ -10,7 +10,10 @@
 #include "auth/flow.h"
 #include "auth/metadata.h"
 #include "auth/token.h"
+#include "base/backoff.h"
+#include "base/breaker.h"
 #include "base/bucket.h"
+#include "base/rng.h"
 #include "base/url.h"
 
 enum step {
@@ -44,8 +47,22 @@ struct queued {
 	int port, level;
 	bool ok;
 	enum auth_file which;
+	const char *circuit;         /* a literal */
 	char *text;
 	struct secret *secret;
+};
+
+/* A server that signing in depends on. */
+enum party { PARTY_SERVER, PARTY_PROVIDER };
+#define FLOW_DEPENDENCIES 8
+struct dependency {
+	char *origin;                /* NULL: a free place */
+	enum party party;
+	struct breaker breaker;
+	struct backoff backoff;
+	int failing;                 /* how far into a flow it fails; 0: nowhere */
+	int64_t next_at;             /* while the breaker is open: of the next probe */
+	uint64_t used;
 };
 
 struct auth {
@@ -96,6 +113,8 @@ struct auth {
 
 	struct operation { uint64_t op; int flows, nonces; } ops[FLOW_OPERATIONS];
 	size_t next_op;
+	struct dependency servers[FLOW_DEPENDENCIES], *asked; /* asked: by the exchange that runs */
+	struct rng rng;
 	struct bucket flows, people, grants; /* brakes: sign-ins, windows opened before a person, token requests */
 
 	char text[512];
@@ -113,6 +132,8 @@ void flow_random_text(struct auth *a, char out[44]);
 /* Queues an action that needs nothing but its kind. */
 void flow_do(struct auth *a, enum auth_do kind);
 void flow_log(struct auth *a, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* At the level INFO, with the state of a circuit breaker. */
+void flow_log_circuit(struct auth *a, const char *circuit, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void flow_secret(struct auth *a, struct span s);
 void flow_read(struct auth *a, enum auth_file which);
 void flow_load(struct auth *a, const char *issuer);
@@ -133,6 +154,8 @@ void discover_begin(struct auth *a);
 void discover_on_resource(struct auth *a, const struct auth_answer *ans);
 void discover_on_server(struct auth *a, const struct auth_answer *ans);
 void discover_on_recalled(struct auth *a, const struct auth_record *r);
+/* The authorization server that was named, whose metadata is wanted. */
+const char *discover_issuer(const struct auth *a);
 /* What goes into `resource`: NULL to leave it out. */
 const char *discover_resource(const struct auth *a);
 
@@ -172,5 +195,18 @@ int grant_adopt(struct auth *a, const struct auth_record *r);
 /* flow_value.c */
 void value_begin(struct auth *a);
 void value_on_read(struct auth *a, struct span value, const char *why);
+
+/* flow_breaker.c */
+/* May a flow begin, and may the exchange in a->url go out? When a server that
+ * it needs is away the flow is failed, and the answer is false. */
+bool circuit_lets_begin(struct auth *a);
+bool circuit_lets_ask(struct auth *a);
+/* How the exchange ended; false when its server is not to be asked again now. */
+bool circuit_on_answer(struct auth *a, const struct auth_answer *ans);
+/* The flow is over, whatever became of it. */
+void circuit_on_end(struct auth *a);
+/* Ms until every server that is away may be asked again. */
+int64_t circuit_pause(const struct auth *a, int64_t now);
+void circuit_free(struct auth *a);
 
 #endif

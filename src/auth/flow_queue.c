@@ -40,15 +40,30 @@ void flow_do(struct auth *a, enum auth_do kind)
 	push(a, kind);
 }
 
-static void push_text(struct auth *a, enum auth_do kind, int level, bool ok, const char *text)
+static struct queued *push_text(struct auth *a, enum auth_do kind, int level, bool ok, const char *text)
 {
 	struct queued *q = push(a, kind);
 
 	if (!q)
-		return;
+		return NULL;
 	q->level = level;
 	q->ok = ok;
 	q->text = text ? strdup(text) : NULL;
+	return q;
+}
+
+void flow_log_circuit(struct auth *a, const char *circuit, const char *fmt, ...)
+{
+	struct queued *q;
+	char line[256];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof line, fmt, ap);
+	va_end(ap);
+	q = push_text(a, AUTH_DO_LOG, AUTH_LOG_INFO, false, line);
+	if (q)
+		q->circuit = circuit;
 }
 
 void flow_log(struct auth *a, int level, const char *fmt, ...)
@@ -144,6 +159,7 @@ bool auth_next(struct auth *a, struct auth_action *out)
 	out->level = q->level;
 	out->ok = q->ok;
 	out->which = q->which;
+	out->circuit = q->circuit;
 	out->text = q->text ? q->text : "";
 	out->issuer = q->kind == AUTH_DO_LOAD ? q->text : NULL;
 	out->state = a->state;
@@ -159,8 +175,11 @@ bool auth_next(struct auth *a, struct auth_action *out)
 
 static void start_http(struct auth *a)
 {
-	struct queued *q = push(a, AUTH_DO_HTTP);
+	struct queued *q;
 
+	if (!circuit_lets_ask(a))
+		return;
+	q = push(a, AUTH_DO_HTTP);
 	a->http_token = ++a->http_last;
 	a->http_running = q != NULL;
 	a->http_again_at = 0;

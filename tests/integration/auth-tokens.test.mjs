@@ -83,6 +83,31 @@ describe('tokens', { concurrency: 2 }, () => {
 		assert.equal(as.seen('/authorize').length, 1);
 	}));
 
+	it('an authorization server that is away for long is asked once in a pause, and used again when it is back', { timeout: 60000 }, () => together(async ({ as, scratch, bridge }) => {
+		const secret = path.join(scratch, 'secret');
+		fs.writeFileSync(secret, 'client-secret-0123456789\n', { mode: 0o600 });
+		const b = bridge(['--client-credentials', '--client-id', 'robot', '--client-secret-file', secret, '--tool-errors', 'protocol',
+			'--hold-time', '600ms', '--breaker-threshold', '3', '--breaker-cooldown', '2s']);
+		await b.connect();
+		const away = as.when('/token', (q, res) => { res.writeHead(503); res.end(); });
+		as.revokeAll();
+		const refused = async () => assertOwnError(await b.call('echo', { text: 'away' }), 'auth_required');
+		await until(async () => (await refused()).data.retryAfterMs, 20000, 'a refusal that says when to come back');
+		assert.match(b.stderr, /info .*circuit breaker of the authorization server is open circuitState=open/);
+		let atOnce = 0;
+		await until(async () => {
+			const asked = as.requests.length, { message, data } = await refused();
+			if (!/unreachable for a while/.test(message)) return false; /* that was a probe */
+			assert.equal(as.requests.length, asked, 'nothing reaches the authorization server');
+			assert.ok(data.retryAfterMs > 0 && data.retryAfterMs <= 2000 && data.retryable);
+			assert.ok(!message.includes('127.0.0.1') && !message.includes('/token'));
+			return ++atOnce >= 20;
+		}, 20000, 'twenty refusals at once');
+		away.left = 0;
+		await until(async () => (await b.call('echo', { text: 'back' })).result, 20000, 'a call that works again');
+		assert.match(b.stderr, /circuit breaker of the authorization server is closed circuitState=closed/);
+	}));
+
 	it('another authorization server is registered with anew and gets nothing of the old one', { timeout: 60000 }, () => together(async ({ srv, as, bridge }) => {
 		const other = await AuthServer.start();
 		try {

@@ -38,6 +38,7 @@ struct world {
 	struct auth_record kept;
 	bool has_kept, lock_busy;
 	unsigned char counter;
+	const char *circuit; /* the last state of a breaker that was logged */
 };
 
 static void fake_random(void *arg, void *p, size_t n)
@@ -163,6 +164,8 @@ static void run(struct world *w)
 			break;
 		case AUTH_DO_LOG:
 			w->logs++;
+			if (x.circuit)
+				w->circuit = x.circuit;
 			break;
 		default:
 			break;
@@ -1222,6 +1225,353 @@ static void dpop_proves_the_key_and_follows_nonces(void **state)
 	world_free(w);
 }
 
+/* ---- servers that are away -------------------------------------------------------------------------- */
+
+#define LIMITS .breaker = { .threshold = 5, .hold_ms = 25000 }, .max_retries = -1, \
+	.backoff = { .initial_ms = 1000, .max_ms = 30000, .multiplier = 2, .jitter = JITTER_NONE }
+#define META_TOKENS "{\"issuer\":\"https://as\",\"token_endpoint\":\"https://tokens/t\"}"
+
+/* A flow that has its metadata and now asks for a token; 0 retries when it is a probe. */
+static void to_token(struct world *w, uint64_t op)
+{
+	assert_int_equal(challenge(w, op, 401, NULL), AUTH_PARK);
+	expect(w, "https://h/.well-known/oauth-protected-resource/mcp");
+	answer(w, 200, PRM);
+	expect(w, "https://as/.well-known/oauth-authorization-server");
+	answer(w, 200, META_TOKENS);
+	expect(w, "https://tokens/t");
+}
+
+/* Tokens are refused with 503 until the breaker has opened. Gives the next operation. */
+static uint64_t lose_tokens(struct world *w)
+{
+	int64_t since = w->now;
+	uint64_t op;
+
+	for (op = 1; !w->circuit || strcmp(w->circuit, "open") != 0; op++) {
+		assert_true(op < 20);
+		to_token(w, op);
+		while (auth_phase(w->a) == AUTH_WORKING) {
+			answer(w, 503, "");
+			if (!w->http && auth_phase(w->a) == AUTH_WORKING)
+				pass(w, auth_deadline(w->a) - w->now);
+		}
+		assert_non_null(strstr(w->failed, "503"));
+		if (w->now - since <= 25000)
+			assert_null(w->circuit);
+		pass(w, 10000);
+	}
+	assert_true(w->now - since > 25000);
+	w->now -= 10000; /* the moment it opened */
+	w->wall -= 10;
+	return op;
+}
+
+static void assert_turned_away(struct world *w, uint64_t op)
+{
+	uint64_t asked = w->token;
+
+	challenge(w, op, 401, NULL);
+	assert_int_equal(auth_phase(w->a), AUTH_GAVE_UP);
+	assert_false(w->http);
+	assert_true(w->token == asked);
+	assert_non_null(strstr(w->failed, "unreachable for a while"));
+	assert_false(w->locked);
+}
+
+static void a_long_outage_fails_fast_until_one_probe_succeeds(void **state)
+{
+	struct auth_config c = { .mode = AUTH_MODE_CLIENT, .client_id = "svc", LIMITS };
+	struct world *w = world_new(&c);
+	uint64_t op;
+	int i;
+
+	(void)state;
+	start(w);
+	op = lose_tokens(w);
+	assert_true(auth_pause(w->a, w->now) > 0 && auth_pause(w->a, w->now) <= 30000);
+	for (i = 0; i < 50; i++) /* more than the brake would allow */
+		assert_turned_away(w, op++);
+	pass(w, auth_pause(w->a, w->now));
+	assert_int_equal(auth_pause(w->a, w->now), 0);
+	to_token(w, op++);
+	w->circuit = NULL;
+	answer(w, 503, "");
+	assert_int_equal(auth_phase(w->a), AUTH_GAVE_UP); /* a probe is not repeated */
+	assert_string_equal(w->circuit, "open");
+	assert_int_equal(auth_pause(w->a, w->now), 30000);
+	assert_turned_away(w, op++);
+	pass(w, 30000);
+	to_token(w, op++);
+	answer(w, 200, TOKEN);
+	assert_string_equal(w->circuit, "closed");
+	assert_int_equal(auth_phase(w->a), AUTH_HAVE);
+	to_token(w, op++);
+	answer(w, 503, ""); /* and a short outage is waited out again */
+	assert_int_equal(auth_phase(w->a), AUTH_WORKING);
+	world_free(w);
+}
+
+static void refusals_do_not_count_and_the_breaker_can_be_turned_off(void **state)
+{
+	static const struct { int status, threshold; } rows[] = { { 400, 5 }, { 401, 5 }, { 404, 5 }, { 503, 0 }, { 0, 0 } };
+	struct auth_config c = { .mode = AUTH_MODE_CLIENT, .client_id = "svc", LIMITS };
+	uint64_t op;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct world *w;
+
+		c.breaker.threshold = rows[i].threshold;
+		w = world_new(&c);
+		start(w);
+		for (op = 1; op < 30; op++) {
+			to_token(w, op);
+			if (rows[i].status >= 400 && rows[i].status < 500)
+				answer(w, rows[i].status, "{\"error\":\"invalid_client\"}");
+			else
+				answer_broken(w);
+			assert_int_equal(auth_phase(w->a), AUTH_GAVE_UP);
+			pass(w, 10000);
+		}
+		assert_null(w->circuit);
+		world_free(w);
+	}
+}
+
+static void the_cooldown_and_retry_after_lengthen_the_pause(void **state)
+{
+	struct auth_config c = { .mode = AUTH_MODE_CLIENT, .client_id = "svc", LIMITS };
+	struct auth_answer told = { .ok = true, .status = 503, .retry_after = SPAN_LIT("100") };
+	struct world *w;
+	int64_t pause;
+	uint64_t op;
+
+	(void)state;
+	c.breaker.cooldown_ms = 200000;
+	w = world_new(&c);
+	start(w);
+	lose_tokens(w);
+	assert_int_equal(auth_pause(w->a, w->now), 200000);
+	world_free(w);
+	c.breaker.cooldown_ms = 0;
+	w = world_new(&c);
+	start(w);
+	op = lose_tokens(w);
+	pass(w, 30000);
+	to_token(w, op);
+	w->http = false;
+	auth_on_http(w->a, w->token, &told, w->now, w->wall);
+	run(w);
+	pause = auth_pause(w->a, w->now);
+	assert_true(pause >= 100000 && pause <= 105000);
+	world_free(w);
+}
+
+static void used_up_retries_open_the_breaker_of_a_young_outage(void **state)
+{
+	struct auth_config c = { .mode = AUTH_MODE_CLIENT, .client_id = "svc", LIMITS };
+	struct world *w;
+
+	(void)state;
+	c.max_retries = 2;
+	w = world_new(&c);
+	start(w);
+	to_token(w, 1);
+	answer_broken(w);
+	assert_null(w->circuit); /* four in a row */
+	to_token(w, 2);
+	answer(w, 0, "");
+	assert_string_equal(w->circuit, "open");
+	world_free(w);
+}
+
+static void a_code_is_presented_though_the_server_was_away(void **state)
+{
+	struct auth_config c = { .client_id = "x", LIMITS };
+	struct world *w = world_new(&c);
+	uint64_t op;
+
+	(void)state;
+	start(w);
+	for (op = 1; !w->circuit; op++) { /* each code is lost on the way */
+		assert_true(op < 10);
+		challenge(w, op, 401, NULL);
+		answer(w, 200, PRM);
+		answer(w, 200, META);
+		redirect(w, "code=c");
+		answer(w, 500, "");
+		assert_int_equal(auth_phase(w->a), AUTH_GAVE_UP);
+		pass(w, 31000);
+	}
+	assert_string_equal(w->circuit, "open");
+	assert_int_equal(challenge(w, op, 401, NULL), AUTH_PARK);
+	answer(w, 200, PRM);
+	answer(w, 200, META);
+	assert_true(auth_waits_for_person(w->a));
+	pass(w, 300000); /* nobody came: nothing is known, the next one is the probe */
+	assert_int_equal(auth_phase(w->a), AUTH_GAVE_UP);
+	assert_int_equal(challenge(w, op + 1, 401, NULL), AUTH_PARK);
+	answer(w, 200, PRM);
+	answer(w, 200, META);
+	redirect(w, "code=c");
+	expect(w, "https://as/token");
+	answer(w, 200, TOKEN);
+	assert_int_equal(auth_phase(w->a), AUTH_HAVE);
+	assert_string_equal(w->circuit, "closed");
+	world_free(w);
+}
+
+static void a_device_code_is_polled_for_while_the_server_is_away(void **state)
+{
+	struct auth_config c = { .mode = AUTH_MODE_DEVICE, .client_id = "dev", LIMITS };
+	struct world *w = world_new(&c);
+	int polls;
+
+	(void)state;
+	start(w);
+	challenge(w, 1, 401, NULL);
+	answer(w, 200, PRM);
+	answer(w, 200, "{\"issuer\":\"https://as\",\"token_endpoint\":\"https://as/token\",\"device_authorization_endpoint\":\"https://as/device\"}");
+	answer(w, 200, "{\"device_code\":\"DC\",\"user_code\":\"AB-CD\",\"verification_uri\":\"https://as/go\",\"interval\":2,\"expires_in\":1800}");
+	for (polls = 0; polls < 12; polls++) {
+		pass(w, auth_deadline(w->a) - w->now);
+		expect(w, "https://as/token");
+		answer(w, 0, "");
+	}
+	assert_string_equal(w->circuit, "open");
+	assert_true(auth_waits_for_person(w->a));
+	pass(w, auth_deadline(w->a) - w->now);
+	answer(w, 200, TOKEN);
+	assert_int_equal(auth_phase(w->a), AUTH_HAVE);
+	assert_string_equal(w->circuit, "closed");
+	world_free(w);
+}
+
+/* From a 401 to the identity provider. */
+static void to_provider(struct world *w, uint64_t op)
+{
+	assert_int_equal(challenge(w, op, 401, NULL), AUTH_PARK);
+	answer(w, 200, PRM);
+	answer(w, 200, META);
+	auth_on_value(w->a, SPAN_LIT("ID.TOKEN.X"), NULL, w->now, w->wall);
+	run(w);
+	expect(w, "https://as/idp");
+}
+
+static void the_identity_provider_has_a_breaker_of_its_own(void **state)
+{
+	static const char jag[] = "{\"access_token\":\"JAG\",\"issued_token_type\":\"urn:ietf:params:oauth:token-type:id-jag\",\"token_type\":\"N_A\"}";
+	struct auth_config c = { .mode = AUTH_MODE_ENTERPRISE, .client_id = "app", .idp_client_id = "at-idp",
+		.idp_token_endpoint = "https://as/idp", LIMITS }; /* even at the same origin */
+	struct world *w = world_new(&c);
+	uint64_t op;
+
+	(void)state;
+	start(w);
+	for (op = 1; !w->circuit; op++) {
+		assert_true(op < 10);
+		to_provider(w, op);
+		answer(w, 502, "");
+		assert_int_equal(auth_phase(w->a), AUTH_GAVE_UP);
+		pass(w, w->circuit ? 0 : 10000);
+	}
+	assert_turned_away(w, op++);
+	assert_non_null(strstr(w->failed, "the identity provider"));
+	pass(w, auth_pause(w->a, w->now));
+	to_provider(w, op++);
+	answer(w, 200, jag);
+	assert_string_equal(w->circuit, "closed");
+	answer(w, 502, ""); /* one failure of the other */
+	assert_int_equal(auth_phase(w->a), AUTH_GAVE_UP);
+	assert_int_equal(auth_pause(w->a, w->now), 0);
+	world_free(w);
+}
+
+static void a_refresh_ahead_of_time_waits_for_the_pause(void **state)
+{
+	struct auth_config c = { LIMITS };
+	struct world *w;
+	uint64_t op;
+
+	(void)state;
+	c.breaker.cooldown_ms = 200000;
+	w = world_new(&c);
+	start(w);
+	sign_in(w);
+	pass(w, 3400000);
+	for (op = 2; !w->circuit; op++) { /* the token is refused from here on, though not expired */
+		assert_true(op < 10);
+		assert_int_equal(challenge(w, op, 401, NULL), AUTH_PARK);
+		answer(w, 200, PRM);
+		answer(w, 200, META);
+		if (op < 4)
+			answer_broken(w);
+		else
+			answer(w, 503, "");
+		pass(w, w->circuit ? 0 : 12000);
+	}
+	assert_true(auth_deadline(w->a) < w->now + auth_pause(w->a, w->now));
+	pass(w, auth_deadline(w->a) - w->now);
+	assert_false(w->http);
+	assert_int_equal(auth_deadline(w->a), w->now + auth_pause(w->a, w->now));
+	pass(w, auth_deadline(w->a) - w->now);
+	expect(w, "https://as/token");
+	answer(w, 200, TOKEN);
+	assert_string_equal(w->circuit, "closed");
+	world_free(w);
+}
+
+static void a_server_that_moved_is_found_after_the_pause(void **state)
+{
+	struct auth_config c = { .mode = AUTH_MODE_CLIENT, .client_id = "svc", LIMITS };
+	struct world *w = world_new(&c);
+	uint64_t op;
+
+	(void)state;
+	start(w);
+	op = lose_tokens(w);
+	assert_turned_away(w, op++);
+	pass(w, auth_pause(w->a, w->now));
+	assert_int_equal(challenge(w, op++, 401, NULL), AUTH_PARK);
+	answer(w, 200, "{\"resource\":\"https://h/mcp\",\"authorization_servers\":[\"https://as2\"]}");
+	answer(w, 200, "{\"issuer\":\"https://as2\",\"token_endpoint\":\"https://as2/t\"}");
+	expect(w, "https://as2/t");
+	answer(w, 503, ""); /* a young outage of its own */
+	pass(w, auth_deadline(w->a) - w->now);
+	answer(w, 200, TOKEN);
+	assert_int_equal(auth_phase(w->a), AUTH_HAVE);
+	world_free(w);
+}
+
+static void servers_without_number_are_not_remembered_without_end(void **state)
+{
+	struct auth_config c = { .mode = AUTH_MODE_CLIENT, .client_id = "svc", LIMITS };
+	struct world *w = world_new(&c);
+	char prm[256];
+	int i, n;
+
+	(void)state;
+	start(w);
+	n = (int)lose_tokens(w);
+	pass(w, auth_pause(w->a, w->now));
+	for (i = 0; i < 100; i++) {
+		assert_int_equal(challenge(w, (uint64_t)(n + i), 401, NULL), AUTH_PARK);
+		snprintf(prm, sizeof prm, "{\"resource\":\"https://h/mcp\",\"authorization_servers\":[\"https://as-%d\"]}", i);
+		answer(w, 200, prm);
+		answer(w, 404, "");
+		answer(w, 404, "");
+		assert_int_equal(auth_phase(w->a), AUTH_GAVE_UP);
+		pass(w, 10000);
+	}
+	w->circuit = NULL;
+	to_token(w, (uint64_t)(n + i));
+	answer(w, 503, "");
+	assert_string_equal(w->circuit, "open"); /* the one that was open is not what was forgotten */
+	world_free(w);
+}
+
 /* ---- anything at all -------------------------------------------------------------------------------- */
 
 /* Facts in any order: the machine neither crashes nor leaves a deadline that
@@ -1326,6 +1676,16 @@ int main(void)
 		cmocka_unit_test(a_command_gives_tokens_and_is_asked_again_on_a_401),
 		cmocka_unit_test(a_device_code_is_shown_and_polled_for),
 		cmocka_unit_test(dpop_proves_the_key_and_follows_nonces),
+		cmocka_unit_test(a_long_outage_fails_fast_until_one_probe_succeeds),
+		cmocka_unit_test(refusals_do_not_count_and_the_breaker_can_be_turned_off),
+		cmocka_unit_test(the_cooldown_and_retry_after_lengthen_the_pause),
+		cmocka_unit_test(used_up_retries_open_the_breaker_of_a_young_outage),
+		cmocka_unit_test(a_code_is_presented_though_the_server_was_away),
+		cmocka_unit_test(a_device_code_is_polled_for_while_the_server_is_away),
+		cmocka_unit_test(the_identity_provider_has_a_breaker_of_its_own),
+		cmocka_unit_test(a_refresh_ahead_of_time_waits_for_the_pause),
+		cmocka_unit_test(a_server_that_moved_is_found_after_the_pause),
+		cmocka_unit_test(servers_without_number_are_not_remembered_without_end),
 		cmocka_unit_test(invented_facts_in_any_order_do_no_harm),
 	};
 

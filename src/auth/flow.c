@@ -110,9 +110,9 @@ static void reset_flow(struct auth *a)
 {
 	circuit_on_end(a);
 	a->step = STEP_IDLE;
-	a->step_up = a->fresh = a->locked = a->listening = a->guessed = a->trouble = false;
+	a->step_up = a->fresh = a->locked = a->listening = a->guessed = a->trouble = a->held = false;
 	a->nonce_retried = a->http_running = a->challenged = false;
-	a->http_again_at = a->poll_at = a->person_until = 0;
+	a->http_again_at = a->poll_at = a->person_until = a->hold_until = 0;
 	a->candidate = a->redirects = a->http_tries = a->port = 0;
 	free(a->challenge_scope);
 	free(a->hinted);
@@ -154,7 +154,8 @@ void auth_free(struct auth *a)
 	free(a);
 }
 
-/* Network trouble is waited out a little, where sending again can do no harm. */
+/* Network trouble is waited out, where sending again can do no harm; for metadata
+ * only a little, since there may be another place that has it. */
 static bool retry_later(struct auth *a, const struct auth_answer *ans)
 {
 	static const int64_t pause_ms[] = { 300, 1000, 3000 };
@@ -163,8 +164,10 @@ static bool retry_later(struct auth *a, const struct auth_answer *ans)
 
 	if (!transient || !harmless || a->step == STEP_POLL)
 		return false;
-	if (a->http_tries >= (int)(sizeof pause_ms / sizeof *pause_ms))
-		return false;
+	if (a->asked && a->asked->backoff.floor_until > a->now) /* it has said when to come back */
+		return circuit_holds(a);
+	if (a->held || a->http_tries >= (int)(sizeof pause_ms / sizeof *pause_ms))
+		return a->step != STEP_RESOURCE && a->step != STEP_SERVER && circuit_holds(a);
 	a->http_again_at = a->now + pause_ms[a->http_tries++];
 	return true;
 }

@@ -3,6 +3,7 @@
  * long as the machine. The MCP server has its own in the core; what it
  * publishes about signing in is asked for with its leave.
  *
+ * While one is closed, an outage is waited out for as long as requests are held.
  * While one is open, a sign-in fails before it asks anybody for anything. When
  * its pause is over, the next sign-in is the probe, and the only one, since
  * flows run one at a time. A person who is in the middle of signing in is never
@@ -14,6 +15,9 @@
 #include <string.h>
 
 #include "base/retry_after.h"
+
+/* So long before those who wait for the token are told that there is none. */
+#define LAST_TRY_MS 1000
 
 static const char *const party_names[] = {
 	[PARTY_SERVER] = "the authorization server", [PARTY_PROVIDER] = "the identity provider",
@@ -107,9 +111,13 @@ static void changed(struct auth *a, const struct dependency *d)
 	flow_log_circuit(a, state, "circuit breaker of %s is %s", party_names[d->party], state);
 }
 
+static bool used_up(const struct auth *a, const struct dependency *d)
+{
+	return a->c.max_retries >= 0 && d->backoff.attempt > (unsigned)a->c.max_retries;
+}
+
 static void on_failure(struct auth *a, struct dependency *d, const struct auth_answer *ans)
 {
-	bool exhausted = a->c.max_retries >= 0 && d->backoff.attempt >= (unsigned)a->c.max_retries;
 	int64_t probe_at;
 
 	if (depth_of(a->step) > d->failing)
@@ -117,7 +125,7 @@ static void on_failure(struct auth *a, struct dependency *d, const struct auth_a
 	if (ans->ok)
 		backoff_floor(&d->backoff, retry_after_parse(ans->retry_after, a->wall), a->now);
 	d->next_at = backoff_next(&d->backoff, &a->rng, a->now);
-	if (breaker_on_failure(&d->breaker, a->now, exhausted))
+	if (breaker_on_failure(&d->breaker, a->now, used_up(a, d)))
 		changed(a, d);
 	probe_at = breaker_probe_at(&d->breaker);
 	if (probe_at > d->next_at)
@@ -141,7 +149,6 @@ bool circuit_on_answer(struct auth *a, const struct auth_answer *ans)
 {
 	struct dependency *d = a->asked;
 
-	a->asked = NULL;
 	if (!d || ans->local)
 		return true;
 	if (!ans->ok || ans->status == 429 || ans->status >= 500)
@@ -203,6 +210,23 @@ bool circuit_lets_ask(struct auth *a)
 	if (d)
 		breaker_on_probe(&d->breaker);
 	a->asked = d;
+	return true;
+}
+
+bool circuit_holds(struct auth *a)
+{
+	const struct dependency *d = a->asked;
+	int64_t last = a->hold_until - LAST_TRY_MS, at;
+
+	if (!a->challenged || !d || !d->failing || breaker_refuses(&d->breaker) || used_up(a, d))
+		return false;
+	if (last <= a->now || d->backoff.floor_until > last)
+		return false;
+	at = d->next_at < last ? d->next_at : last;
+	a->http_again_at = at > a->now ? at : a->now + 1;
+	a->held = true;
+	flow_log(a, AUTH_LOG_INFO, "%s can not be reached; trying again in %.1f s", party_names[d->party],
+	         (double)(a->http_again_at - a->now) / 1000);
 	return true;
 }
 

@@ -66,6 +66,7 @@ static enum auth_verdict start_flow(struct auth *a, struct operation *o, const s
 		return refuse(a, "no memory for signing in");
 	o->flows++;
 	a->challenged = true;
+	a->hold_until = a->now + a->c.breaker.hold_ms;
 	a->step_up = step_up;
 	/* When a token was got for this very operation and is refused, a refresh would give its like. */
 	a->fresh = step_up || o->flows > 1;
@@ -81,6 +82,7 @@ static enum auth_verdict join_flow(struct auth *a, const struct challenge *c)
 	if (!a->challenged) {
 		/* A refresh ahead of time had begun; now its result is needed. */
 		a->challenged = true;
+		a->hold_until = a->now + a->c.breaker.hold_ms;
 		a->phase = AUTH_WORKING;
 		if (!a->hinted && take_challenge(a, c))
 			return refuse(a, "no memory for signing in");

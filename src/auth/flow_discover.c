@@ -88,7 +88,7 @@ void discover_begin(struct auth *a)
 	try_resource(a);
 }
 
-static void begin_server(struct auth *a)
+void discover_server(struct auth *a)
 {
 	if (endpoint_check(NULL, discover_issuer(a), &a->mcp, a->c.allow_http, &a->refusal)) {
 		flow_fail(a, "the server names an authorization server that is not trusted: %s", a->refusal.text);
@@ -125,7 +125,7 @@ static void try_resource(struct auth *a)
 		          a->refusal.text);
 	else {
 		a->guessed = true;
-		begin_server(a);
+		discover_server(a);
 	}
 	buf_fini(&where);
 }
@@ -140,7 +140,7 @@ void discover_on_resource(struct auth *a, const struct auth_answer *ans)
 	if (ans->ok && ans->status == 200)
 		rc = prm_parse(&a->prm, ans->body, &a->mcp, &why);
 	if (rc == 0) {
-		begin_server(a);
+		discover_server(a);
 		return;
 	}
 	if (rc == -2) {
@@ -172,6 +172,8 @@ static void try_server(struct auth *a)
 		flow_get(a, buf_data(&where));
 	else if (rc < 0)
 		flow_fail(a, "no memory for signing in");
+	else if (a->trouble && circuit_holds(a))
+		a->candidate = NO_CANDIDATE;
 	else if (a->refusal.text[0])
 		flow_fail(a, "the authorization server's metadata can not be used: %s", a->refusal.text);
 	else if (!a->guessed)

@@ -40,6 +40,7 @@ enum step {
 
 #define FLOW_ACTIONS 32
 enum { HEADER_ACCEPT, HEADER_TYPE, HEADER_CLIENT, HEADER_PROOF, FLOW_HEADERS };
+#define NO_CANDIDATE (-2) /* all failed, and the first comes again */
 #define FLOW_OPERATIONS 64 /* remembered for the limit; the oldest gives way */
 struct queued {
 	enum auth_do kind;
@@ -84,6 +85,8 @@ struct auth {
 	bool step_up, fresh;         /* fresh: the refresh token is no way out */
 	bool locked, listening, guessed; /* guessed: 2025-03-26, no resource metadata */
 	bool trouble;                /* a candidate failed for network reasons */
+	bool held;                   /* an outage is being waited out */
+	int64_t hold_until;          /* whoever wants the token waits until then; 0: nobody */
 	char *challenge_scope, *hinted; /* hinted: resource_metadata of the challenge */
 	char *want_scope;            /* asked for in this flow */
 	struct prm prm;
@@ -151,6 +154,8 @@ void flow_forget(struct queued *q);
 
 /* flow_discover.c */
 void discover_begin(struct auth *a);
+/* The authorization server's metadata, from the first place on. */
+void discover_server(struct auth *a);
 void discover_on_resource(struct auth *a, const struct auth_answer *ans);
 void discover_on_server(struct auth *a, const struct auth_answer *ans);
 void discover_on_recalled(struct auth *a, const struct auth_record *r);
@@ -203,6 +208,9 @@ bool circuit_lets_begin(struct auth *a);
 bool circuit_lets_ask(struct auth *a);
 /* How the exchange ended; false when its server is not to be asked again now. */
 bool circuit_on_answer(struct auth *a, const struct auth_answer *ans);
+/* True when the outage of the server that was just asked is waited out: then
+ * http_again_at says when it is asked again. */
+bool circuit_holds(struct auth *a);
 /* The flow is over, whatever became of it. */
 void circuit_on_end(struct auth *a);
 /* Ms until every server that is away may be asked again. */

@@ -263,6 +263,8 @@ void flow_resend(struct auth *a)
 	if (a->step == STEP_CODE || a->step == STEP_REFRESH || a->step == STEP_CLIENT || a->step == STEP_ASSERTION ||
 	    a->step == STEP_EXCHANGE)
 		grant_request(a, a->step);
+	else if (a->step == STEP_SERVER && a->candidate == NO_CANDIDATE)
+		discover_server(a);
 	else
 		start_http(a);
 }

@@ -83,6 +83,21 @@ describe('tokens', { concurrency: 2 }, () => {
 		assert.equal(as.seen('/authorize').length, 1);
 	}));
 
+	it('an outage of the authorization server that is shorter than the hold time is waited out', { timeout: 60000 }, () => together(async ({ as, bridge }) => {
+		const b = bridge();
+		await connectSignedIn(b);
+		const away = [as.when('/.well-known/', (q, res) => res.destroy()), as.when('/token', (q, res) => { res.writeHead(503); res.end(); })];
+		as.revokeAll();
+		const call = b.call('echo', { text: 'held' });
+		await as.sees('/.well-known/oauth-authorization-server', 7, 20000); /* one, three more, and what is held */
+		away[0].left = 0;
+		await as.sees('/token', 4, 20000);
+		away[1].left = 0;
+		assertText(await call.get(20000), 'held');
+		assert.equal(as.seen('/authorize').length, 1);
+		assert.ok(!b.stderr.includes('sign-in failed'));
+	}));
+
 	it('an authorization server that is away for long is asked once in a pause, and used again when it is back', { timeout: 60000 }, () => together(async ({ as, scratch, bridge }) => {
 		const secret = path.join(scratch, 'secret');
 		fs.writeFileSync(secret, 'client-secret-0123456789\n', { mode: 0o600 });

@@ -1242,6 +1242,19 @@ static void to_token(struct world *w, uint64_t op)
 	expect(w, "https://tokens/t");
 }
 
+/* The same answer again and again; 0 is none at all. */
+static void answer_until_given_up(struct world *w, int status)
+{
+	int i;
+
+	for (i = 0; auth_phase(w->a) == AUTH_WORKING; i++) {
+		assert_true(i < 20);
+		answer(w, status, "");
+		if (!w->http && auth_phase(w->a) == AUTH_WORKING)
+			pass(w, auth_deadline(w->a) - w->now);
+	}
+}
+
 /* Tokens are refused with 503 until the breaker has opened. Gives the next operation. */
 static uint64_t lose_tokens(struct world *w)
 {
@@ -1251,11 +1264,7 @@ static uint64_t lose_tokens(struct world *w)
 	for (op = 1; !w->circuit || strcmp(w->circuit, "open") != 0; op++) {
 		assert_true(op < 20);
 		to_token(w, op);
-		while (auth_phase(w->a) == AUTH_WORKING) {
-			answer(w, 503, "");
-			if (!w->http && auth_phase(w->a) == AUTH_WORKING)
-				pass(w, auth_deadline(w->a) - w->now);
-		}
+		answer_until_given_up(w, 503);
 		assert_non_null(strstr(w->failed, "503"));
 		if (w->now - since <= 25000)
 			assert_null(w->circuit);
@@ -1312,6 +1321,78 @@ static void a_long_outage_fails_fast_until_one_probe_succeeds(void **state)
 	world_free(w);
 }
 
+static void a_wanted_token_waits_out_an_outage_of_the_token_endpoint(void **state)
+{
+	struct auth_config c = { .mode = AUTH_MODE_CLIENT, .client_id = "svc", LIMITS };
+	struct world *w = world_new(&c);
+	int64_t since = w->now;
+
+	(void)state;
+	start(w);
+	to_token(w, 1);
+	while (w->now - since < 20000) {
+		answer(w, 0, "");
+		assert_int_equal(auth_phase(w->a), AUTH_WORKING);
+		assert_true(auth_deadline(w->a) > w->now && auth_deadline(w->a) <= since + 24000);
+		pass(w, auth_deadline(w->a) - w->now);
+	}
+	answer(w, 200, TOKEN);
+	assert_int_equal(auth_phase(w->a), AUTH_HAVE);
+	assert_string_equal(w->failed, "");
+	assert_null(w->circuit);
+	to_token(w, 2);
+	since = w->now;
+	answer_until_given_up(w, 503);
+	assert_int_equal(w->now, since + 24000); /* before whoever waits has gone */
+	world_free(w);
+}
+
+static void a_wanted_token_waits_out_an_outage_of_the_metadata(void **state)
+{
+	struct auth_config c = { .mode = AUTH_MODE_CLIENT, .client_id = "svc", LIMITS };
+	struct world *w = world_new(&c);
+	int64_t since = w->now;
+
+	(void)state;
+	start(w);
+	challenge(w, 1, 401, NULL);
+	answer(w, 200, PRM);
+	while (w->now - since < 10000) {
+		answer(w, 0, "");
+		assert_int_equal(auth_phase(w->a), AUTH_WORKING);
+		if (!w->http)
+			pass(w, auth_deadline(w->a) - w->now);
+	}
+	expect(w, "https://as/.well-known/oauth-authorization-server");
+	answer(w, 200, META_TOKENS);
+	answer(w, 200, TOKEN);
+	assert_int_equal(auth_phase(w->a), AUTH_HAVE);
+	world_free(w);
+}
+
+static void a_retry_after_is_kept_within_the_hold_time(void **state)
+{
+	struct auth_config c = { .mode = AUTH_MODE_CLIENT, .client_id = "svc", LIMITS };
+	struct auth_answer told = { .ok = true, .status = 503, .retry_after = SPAN_LIT("10") };
+	struct world *w = world_new(&c);
+
+	(void)state;
+	start(w);
+	to_token(w, 1);
+	w->http = false;
+	auth_on_http(w->a, w->token, &told, w->now, w->wall);
+	run(w);
+	assert_true(auth_deadline(w->a) >= w->now + 10000 && auth_deadline(w->a) <= w->now + 11000);
+	pass(w, auth_deadline(w->a) - w->now);
+	expect(w, "https://tokens/t");
+	told.retry_after = SPAN_LIT("60");
+	w->http = false;
+	auth_on_http(w->a, w->token, &told, w->now, w->wall);
+	run(w);
+	assert_int_equal(auth_phase(w->a), AUTH_GAVE_UP);
+	world_free(w);
+}
+
 static void refusals_do_not_count_and_the_breaker_can_be_turned_off(void **state)
 {
 	static const struct { int status, threshold; } rows[] = { { 400, 5 }, { 401, 5 }, { 404, 5 }, { 503, 0 }, { 0, 0 } };
@@ -1331,7 +1412,7 @@ static void refusals_do_not_count_and_the_breaker_can_be_turned_off(void **state
 			if (rows[i].status >= 400 && rows[i].status < 500)
 				answer(w, rows[i].status, "{\"error\":\"invalid_client\"}");
 			else
-				answer_broken(w);
+				answer_until_given_up(w, rows[i].status);
 			assert_int_equal(auth_phase(w->a), AUTH_GAVE_UP);
 			pass(w, 10000);
 		}
@@ -1506,10 +1587,7 @@ static void a_refresh_ahead_of_time_waits_for_the_pause(void **state)
 		assert_int_equal(challenge(w, op, 401, NULL), AUTH_PARK);
 		answer(w, 200, PRM);
 		answer(w, 200, META);
-		if (op < 4)
-			answer_broken(w);
-		else
-			answer(w, 503, "");
+		answer_until_given_up(w, 503);
 		pass(w, w->circuit ? 0 : 12000);
 	}
 	assert_true(auth_deadline(w->a) < w->now + auth_pause(w->a, w->now));
@@ -1576,19 +1654,16 @@ static void servers_without_number_are_not_remembered_without_end(void **state)
 
 /* Facts in any order: the machine neither crashes nor leaves a deadline that
  * has passed nor holds a lock when it is idle. */
-static void invented_facts_in_any_order_do_no_harm(void **state)
+static void invent_facts(struct auth_config *c, uint32_t x)
 {
 	static const char *const bodies[] = { PRM, META, REGISTERED, TOKEN, "", "<html>", "{\"error\":\"invalid_grant\"}",
 		"{\"error\":\"invalid_client\"}", "{\"resource\":\"https://h\",\"authorization_servers\":[\"https://as2\"]}",
 		"{\"issuer\":\"https://as2\",\"authorization_endpoint\":\"https://as2/a\",\"token_endpoint\":\"https://as2/t\",\"registration_endpoint\":\"https://as2/r\",\"code_challenge_methods_supported\":[\"S256\"]}" };
 	static const char *const heads[] = { NULL, "Bearer", "Bearer error=insufficient_scope, scope=q", "Bearer error=invalid_token" };
 	static const int statuses[] = { 200, 200, 200, 201, 400, 401, 404, 500, 302, 0 };
-	struct auth_config c = { 0 };
-	struct world *w = world_new(&c);
-	uint32_t x = 12345;
+	struct world *w = world_new(c);
 	int i;
 
-	(void)state;
 	start(w);
 	for (i = 0; i < 60000; i++) {
 		x = x * 1664525u + 1013904223u;
@@ -1624,6 +1699,18 @@ static void invented_facts_in_any_order_do_no_harm(void **state)
 	}
 	assert_true(w->tokens > 0);
 	world_free(w);
+}
+
+static void invented_facts_in_any_order_do_no_harm(void **state)
+{
+	struct auth_config c = { 0 }, limits = { LIMITS };
+
+	(void)state;
+	invent_facts(&c, 12345);
+	limits.breaker.threshold = 2; /* so that it opens now and then */
+	limits.breaker.hold_ms = 3000;
+	limits.backoff.jitter = JITTER_FULL;
+	invent_facts(&limits, 54321);
 }
 
 static int start_sodium(void **state)
@@ -1677,6 +1764,9 @@ int main(void)
 		cmocka_unit_test(a_device_code_is_shown_and_polled_for),
 		cmocka_unit_test(dpop_proves_the_key_and_follows_nonces),
 		cmocka_unit_test(a_long_outage_fails_fast_until_one_probe_succeeds),
+		cmocka_unit_test(a_wanted_token_waits_out_an_outage_of_the_token_endpoint),
+		cmocka_unit_test(a_wanted_token_waits_out_an_outage_of_the_metadata),
+		cmocka_unit_test(a_retry_after_is_kept_within_the_hold_time),
 		cmocka_unit_test(refusals_do_not_count_and_the_breaker_can_be_turned_off),
 		cmocka_unit_test(the_cooldown_and_retry_after_lengthen_the_pause),
 		cmocka_unit_test(used_up_retries_open_the_breaker_of_a_young_outage),

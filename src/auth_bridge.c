@@ -79,7 +79,7 @@ static void on_done(struct auth_bridge *ab, const struct http_event *ev, int64_t
 	struct auth_answer ans = {
 		.ok = r->outcome == HTTP_OK && ev->head,
 		.unsent = !r->body_sent && !r->got_bytes,
-		.local = r->outcome == HTTP_NOMEM || r->outcome == HTTP_ABORTED,
+		.unfit = (r->outcome == HTTP_BAD && r->got_bytes) || r->outcome == HTTP_NOMEM || r->outcome == HTTP_ABORTED,
 		.detail = r->detail,
 		.body = buf_span(&ab->body),
 	};

@@ -141,7 +141,7 @@ static void do_http(struct auth_bridge *ab, const struct auth_action *a, int64_t
 		.timeout_ms = a->timeout_ms,
 		.flags = HTTP_FOREIGN,
 	};
-	struct auth_answer ans = { .unsent = true, .local = true };
+	struct auth_answer ans = { .unsent = true, .unfit = true };
 	struct err why = { "" };
 
 	buf_wipe(&ab->body);

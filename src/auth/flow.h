@@ -122,7 +122,7 @@ struct auth_action {
 struct auth_answer {
 	bool ok;                    /* a whole response came */
 	bool unsent;                /* not ok, and the request can not have been seen */
-	bool local;                 /* not ok, and it tells nothing of the server */
+	bool unfit;                 /* not ok, and no sign of an outage: an answer beyond use, or a fault of ours */
 	const char *detail;         /* half a sentence when not ok */
 	int status;
 	struct span body, location, dpop_nonce, retry_after;

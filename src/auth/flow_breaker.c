@@ -149,7 +149,7 @@ bool circuit_on_answer(struct auth *a, const struct auth_answer *ans)
 {
 	struct dependency *d = a->asked;
 
-	if (!d || ans->local)
+	if (!d || ans->unfit)
 		return true;
 	if (!ans->ok || ans->status == 429 || ans->status >= 500)
 		on_failure(a, d, ans);

@@ -1421,6 +1421,31 @@ static void refusals_do_not_count_and_the_breaker_can_be_turned_off(void **state
 	}
 }
 
+static void an_answer_beyond_use_is_no_outage(void **state)
+{
+	struct auth_config c = { .mode = AUTH_MODE_CLIENT, .client_id = "svc", LIMITS };
+	struct auth_answer unfit = { .unfit = true, .detail = "response too large" };
+	struct world *w = world_new(&c);
+	uint64_t op;
+	int i;
+
+	(void)state;
+	start(w);
+	for (op = 1; op < 10; op++) {
+		to_token(w, op);
+		for (i = 0; i < 4; i++) { /* tried again a little, and not held */
+			assert_true(w->http);
+			w->http = false;
+			auth_on_http(w->a, w->token, &unfit, w->now, w->wall);
+			run(w);
+			pass(w, auth_deadline(w->a) ? auth_deadline(w->a) - w->now : 20000);
+		}
+		assert_int_equal(auth_phase(w->a), AUTH_GAVE_UP);
+	}
+	assert_null(w->circuit);
+	world_free(w);
+}
+
 static void the_cooldown_and_retry_after_lengthen_the_pause(void **state)
 {
 	struct auth_config c = { .mode = AUTH_MODE_CLIENT, .client_id = "svc", LIMITS };
@@ -1768,6 +1793,7 @@ int main(void)
 		cmocka_unit_test(a_wanted_token_waits_out_an_outage_of_the_metadata),
 		cmocka_unit_test(a_retry_after_is_kept_within_the_hold_time),
 		cmocka_unit_test(refusals_do_not_count_and_the_breaker_can_be_turned_off),
+		cmocka_unit_test(an_answer_beyond_use_is_no_outage),
 		cmocka_unit_test(the_cooldown_and_retry_after_lengthen_the_pause),
 		cmocka_unit_test(used_up_retries_open_the_breaker_of_a_young_outage),
 		cmocka_unit_test(a_code_is_presented_though_the_server_was_away),

@@ -362,7 +362,7 @@ struct http *http_new(const struct http_config *c, struct loop *l, struct err *e
 	buf_init(&h->hub.spare, SIZE_MAX);
 	h->pool_size = c->parallel < POOL_LEAST ? POOL_LEAST : c->parallel > POOL_MOST ? POOL_MOST : c->parallel;
 	h->pool = calloc(h->pool_size, sizeof *h->pool);
-	if (!h->pool || multi_setup(h, l) < 0 || cookies_setup(h) < 0) {
+	if (!h->pool || multi_setup(h, l) < 0 || cookies_setup(h) < 0 || http_always_init(&h->hub.always, c) < 0) {
 		err_set(e, "no memory for HTTP");
 		http_free(h);
 		return NULL;
@@ -391,6 +391,7 @@ void http_free(struct http *h)
 	curl_share_cleanup(h->hub.cookies);
 	http_table_fini(&h->table);
 	http_ca_fini(&h->hub.ca);
+	http_always_fini(&h->hub.always);
 	http_sockets_fini(&h->hub.sockets);
 	free(h);
 }

@@ -16,6 +16,8 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 
 #include <sodium.h>
@@ -32,6 +34,9 @@
 #define USER_TIMEOUT_MS 30000u
 #define DNS_CACHE_S 30L
 #define FILE_PIECE ((size_t)16 * 1024)
+#define ENCODINGS "gzip, deflate"
+#define USER_AGENT "User-Agent: "
+#define STANDING_LINES 3 /* Expect, User-Agent, Accept-Encoding */
 
 /* ---- trust anchors ------------------------------------------------------------ */
 
@@ -130,6 +135,14 @@ static bool proxy_in_environment(void)
 	return env("http_proxy") || env("https_proxy") || env("HTTPS_PROXY") || env("all_proxy") || env("ALL_PROXY");
 }
 
+/* Else libcurl would look for both with every request. */
+static CURLcode setup_no_proxy(CURL *e, CURLcode rc)
+{
+	if (rc == CURLE_OK)
+		rc = curl_easy_setopt(e, CURLOPT_PROXY, "");
+	return rc == CURLE_OK ? curl_easy_setopt(e, CURLOPT_NOPROXY, "") : rc;
+}
+
 static CURLcode setup_connection(CURL *e, const struct http_config *c)
 {
 	CURLcode rc = CURLE_OK;
@@ -149,7 +162,7 @@ static CURLcode setup_connection(CURL *e, const struct http_config *c)
 	if (c->proxy)
 		SET(CURLOPT_PROXY, c->proxy);
 	else if (!proxy_in_environment())
-		SET(CURLOPT_PROXY, ""); /* else libcurl would look for it with every request */
+		rc = setup_no_proxy(e, rc);
 	else if (!env("NO_PROXY") && !env("no_proxy"))
 		SET(CURLOPT_NOPROXY, "localhost,127.0.0.0/8,::1");
 	SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
@@ -157,9 +170,13 @@ static CURLcode setup_connection(CURL *e, const struct http_config *c)
 	return rc;
 }
 
+static bool decodes(void)
+{
+	return curl_version_info(CURLVERSION_NOW)->features & CURL_VERSION_LIBZ;
+}
+
 static CURLcode setup_protocol(CURL *e, const struct http_config *c)
 {
-	bool zlib = curl_version_info(CURLVERSION_NOW)->features & CURL_VERSION_LIBZ;
 	CURLcode rc = CURLE_OK;
 
 	SET(CURLOPT_PROTOCOLS_STR, "http,https");
@@ -168,10 +185,8 @@ static CURLcode setup_protocol(CURL *e, const struct http_config *c)
 	SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
 	SET(CURLOPT_HTTP09_ALLOWED, 0L);
 	SET(CURLOPT_HTTP_VERSION, (long)(c->http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
-	if (zlib)
-		SET(CURLOPT_ACCEPT_ENCODING, "gzip, deflate");
-	if (c->user_agent)
-		SET(CURLOPT_USERAGENT, c->user_agent);
+	if (decodes())
+		SET(CURLOPT_ACCEPT_ENCODING, ENCODINGS);
 	return rc;
 }
 
@@ -202,7 +217,35 @@ int http_setup_easy(CURL *easy, const struct http_config *c, bool foreign)
 struct http_headers {
 	struct curl_slist *first, **tail;
 	unsigned refs;
+	bool user_agent, accept_encoding; /* it has one */
 };
+
+int http_always_init(struct http_always *f, const struct http_config *c)
+{
+	size_t size = c->user_agent ? sizeof USER_AGENT + strlen(c->user_agent) : 0;
+
+	*f = (struct http_always){ .accept_encoding = decodes() ? "Accept-Encoding: " ENCODINGS : NULL };
+	if (!size)
+		return 0;
+	f->user_agent = malloc(size);
+	if (!f->user_agent)
+		return -1;
+	snprintf(f->user_agent, size, "%s%s", USER_AGENT, c->user_agent);
+	return 0;
+}
+
+void http_always_fini(struct http_always *f)
+{
+	free(f->user_agent);
+	*f = (struct http_always){ 0 };
+}
+
+static bool begins(struct span line, const char *name)
+{
+	size_t n = strlen(name);
+
+	return line.n >= n && strncasecmp(line.p, name, n) == 0;
+}
 
 static bool is_line(struct span s)
 {
@@ -242,6 +285,8 @@ int http_headers_add(struct http_headers *h, struct span line)
 	node->next = NULL;
 	*h->tail = node;
 	h->tail = &node->next;
+	h->user_agent |= begins(line, "User-Agent:");
+	h->accept_encoding |= begins(line, "Accept-Encoding:");
 	return 0;
 }
 
@@ -287,12 +332,27 @@ static void send_empty_value(char *line)
 	}
 }
 
-int http_lines_build(struct http_lines *l, struct http_headers *shared, const struct span *extra, size_t nextra, struct err *e)
+/* The texts that are not copied; gives how many. */
+static size_t standing_lines(const struct http_always *always, const struct http_headers *shared, char *text[STANDING_LINES])
 {
 	/* libcurl would add "Expect: 100-continue" to large bodies and wait for it. */
 	static char no_expect[] = "Expect:";
+	size_t n = 0;
+
+	text[n++] = no_expect;
+	if (always->user_agent && !(shared && shared->user_agent))
+		text[n++] = always->user_agent;
+	if (always->accept_encoding && !(shared && shared->accept_encoding))
+		text[n++] = (char *)always->accept_encoding;
+	return n;
+}
+
+int http_lines_build(struct http_lines *l, const struct http_always *always, struct http_headers *shared,
+                     const struct span *extra, size_t nextra, struct err *e)
+{
+	char *standing[STANDING_LINES], *text;
+	size_t nstanding = standing_lines(always, shared, standing), n = nstanding + nextra;
 	struct curl_slist *node;
-	char *text;
 
 	*l = (struct http_lines){ 0 };
 	for (size_t i = 0; i < nextra; i++)
@@ -301,22 +361,22 @@ int http_lines_build(struct http_lines *l, struct http_headers *shared, const st
 	l->block_size = lines_size(extra, nextra);
 	if (nextra && !l->block_size)
 		return err_set(e, "the request's headers are too large");
-	l->block_size += sizeof *node;
+	l->block_size += nstanding * sizeof *node;
 	node = l->block = malloc(l->block_size);
 	if (!node)
 		return err_set(e, "no memory for the request's headers");
-	text = (char *)(node + 1 + nextra);
+	text = (char *)(node + n);
 	l->first = node;
-	node->data = no_expect;
-	for (size_t i = 0; i < nextra; i++, node = node->next) {
-		node->next = node + 1;
-		node->next->data = text;
-		memcpy(text, extra[i].p, extra[i].n);
-		text[extra[i].n] = '\0';
+	for (size_t i = 0; i < n; i++, node++) {
+		node->next = i + 1 < n ? node + 1 : shared ? shared->first : NULL;
+		node->data = i < nstanding ? standing[i] : text;
+		if (i < nstanding)
+			continue;
+		memcpy(text, extra[i - nstanding].p, extra[i - nstanding].n);
+		text[extra[i - nstanding].n] = '\0';
 		send_empty_value(text);
-		text += extra[i].n + 1;
+		text += extra[i - nstanding].n + 1;
 	}
-	node->next = shared ? shared->first : NULL;
 	l->shared = shared;
 	if (shared)
 		shared->refs++;

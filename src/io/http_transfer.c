@@ -332,7 +332,7 @@ int transfer_prepare(struct transfer *t, const struct http_request *rq, struct e
 	t->attempt.post = rq->method == HTTP_POST;
 	t->attempt.body = t->attempt.post ? rq->body.n : 0;
 	t->errbuf[0] = '\0';
-	if (http_lines_build(&t->lines, rq->shared, rq->extra, rq->nextra, e) < 0)
+	if (http_lines_build(&t->lines, &t->hub->always, rq->shared, rq->extra, rq->nextra, e) < 0)
 		return -1;
 	if (!t->tls_ready && strncasecmp(rq->url, "https:", 6) == 0) {
 		http_ca_load(&t->hub->ca, t->hub->c.cacert);

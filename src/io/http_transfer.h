@@ -26,6 +26,7 @@ struct http_hub {
 	CURLSH *cookies;         /* NULL: none are kept */
 	struct http_sockets sockets;
 	struct http_ca ca;
+	struct http_always always;
 	struct link ready;       /* transfers with a fact to give */
 	struct link waiting;     /* stalled ones that go on when there is room */
 	size_t backlog;          /* bytes in every `in` */

@@ -127,16 +127,9 @@ static void choose_id(struct session *s, struct request *r)
 	ledger_set_upstream_id(&s->ledger, r, span_str(r->upid));
 }
 
-/* Can v have this key somewhere? Asked first, since most have not; a key may be
- * spelled with escapes. */
-static bool may_have(struct span v, const char *key)
-{
-	return v.n && (memmem(v.p, v.n, key, strlen(key)) || memchr(v.p, '\\', v.n));
-}
-
 static int post_lines(struct session *s, struct request *r, struct xfer *x)
 {
-	struct span meta = r->purpose == RQ_CLIENT && may_have(r->params, "_meta") ? json_get(r->params, "_meta") : SPAN_NONE;
+	struct span meta = r->purpose == RQ_CLIENT ? r->meta : SPAN_NONE;
 
 	if (meta.p && trace_headers(meta, &x->lines) != 0)
 		return -1;
@@ -147,8 +140,8 @@ static int post_lines(struct session *s, struct request *r, struct xfer *x)
 		struct buf text;
 		int bad;
 
-		if (json_type(key) != '"' && may_have(r->params, "idempotencyKey"))
-			key = json_path(r->params, "arguments", "idempotencyKey", NULL);
+		if (json_type(key) != '"')
+			key = json_get(r->arguments, "idempotencyKey");
 		buf_init(&text, 512);
 		bad = buf_puts(&x->lines, "Idempotency-Key: ");
 		if (json_type(key) == '"' && json_string(key, &text) == 0 && text.len)

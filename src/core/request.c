@@ -163,6 +163,26 @@ static struct span moved(struct span s, const char *from, const char *to)
 	return s.p ? span_make(to + (s.p - from), s.n) : SPAN_NONE;
 }
 
+/* One walk for all: params may be large. */
+static void find_members(struct request *r)
+{
+	struct span key, value, name = SPAN_NONE;
+	struct json_iter it;
+
+	r->meta = r->arguments = SPAN_NONE;
+	json_iter(&it, json_type(r->params) == '{' ? r->params : SPAN_NONE);
+	while (json_next(&it, &key, &value)) {
+		if (json_key_is(key, "name"))
+			name = value;
+		else if (json_key_is(key, "arguments"))
+			r->arguments = value;
+		else if (json_key_is(key, "_meta"))
+			r->meta = value;
+	}
+	r->tool = r->is_tool_call ? name : SPAN_NONE;
+	r->progress = json_get(r->meta, "progressToken");
+}
+
 int ledger_set_line(struct ledger *l, struct request *r, const struct rpc_msg *m, struct buf *big)
 {
 	const char *from = m->text.p;
@@ -184,9 +204,7 @@ int ledger_set_line(struct ledger *l, struct request *r, const struct rpc_msg *m
 	r->params = moved(m->params, from, to);
 	r->is_tool_call = span_is(r->method, "tools/call");
 	r->is_listen = span_is(r->method, "subscriptions/listen");
-	r->tool = r->is_tool_call ? json_get(r->params, "name") : SPAN_NONE;
-	r->progress = r->params.p && memmem(r->params.p, r->params.n, "progressToken", 13)
-		? json_get(json_get(r->params, "_meta"), "progressToken") : SPAN_NONE;
+	find_members(r);
 	if (r->in_chash)
 		chain_out(l, r, true);
 	if (r->purpose == RQ_CLIENT || r->purpose == RQ_HANDSHAKE) {

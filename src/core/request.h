@@ -46,6 +46,7 @@ struct request {
 
 	struct buf line;                  /* the message as the client (or we) wrote it */
 	struct span id, method, params;   /* into line */
+	struct span meta, arguments;      /* params._meta and params.arguments, into line */
 	struct span tool;                 /* raw params.name of a tools/call, into line */
 	struct span progress;             /* raw progressToken, into line */
 	struct buf upstream;              /* the body, where it differs from line */

@@ -26,6 +26,7 @@
 #define READ_MIN ((size_t)4 * 1024)      /* less room than this and the buffer is grown */
 #define SHOWN_MAX ((size_t)64 * 1024)    /* of a line that is too long */
 #define LARGE ((size_t)64 * 1024)        /* lines from here on travel as blocks */
+#define PIPE_BYTES (256 * 1024)
 #define SHARED_MAX (BUF_KEEP - 1)        /* bytes in a block of small lines */
 
 struct block {
@@ -442,6 +443,20 @@ bool stdio_on_event(struct stdio *s, const struct loop_event *ev)
 	return true;
 }
 
+/* In the usual 64 KiB a flood puts us and the client to sleep in turn. Never made
+ * smaller; refused, and no matter, for what is no pipe. */
+static void widen(int fd)
+{
+#ifdef F_SETPIPE_SZ
+	int n = fcntl(fd, F_GETPIPE_SZ);
+
+	if (n > 0 && n < PIPE_BYTES)
+		(void)fcntl(fd, F_SETPIPE_SZ, PIPE_BYTES);
+#else
+	(void)fd;
+#endif
+}
+
 /* The loop knows one watch for a number; two directions need two numbers. */
 static int open_out(struct stdio *s, int in_fd, int out_fd)
 {
@@ -452,6 +467,7 @@ static int open_out(struct stdio *s, int in_fd, int out_fd)
 		out_fd = s->out_dup;
 	}
 	nbfd_open(&s->out, out_fd, true);
+	widen(s->out.fd);
 	if (s->out.kind == NBFD_CLOSED) {
 		s->out_error = EBADF;
 		return 0;

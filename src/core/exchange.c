@@ -118,7 +118,7 @@ bool session_on_data(struct session *s, uint64_t token, char **p, size_t *n, boo
 			x->too_large = true;
 			session_note(s, NOTE_WARN, "an event of the server was larger than the limit and was dropped");
 			if (x->rq && x->kind != XF_STREAM) {
-				request_refuse(s, x->rq, ERR_MESSAGE_TOO_LARGE, "The answer of the server is larger than the limit", -1);
+				judge_too_large(s, x->rq);
 				*n = 0;
 			}
 		} else if (got > 0 && !(x->kind == XF_STREAM && stream_on_event(s, x, &ev))) {
@@ -228,14 +228,14 @@ void session_on_done(struct session *s, uint64_t token, const struct http_result
 			r->retry_ms = x->parser.retry_ms;
 		if (x->sse && !x->answered) {
 			if (x->too_large)
-				request_refuse(s, r, ERR_MESSAGE_TOO_LARGE, "The answer of the server is larger than the limit", -1);
+				judge_too_large(s, r);
 			else if (x->garbage && res->outcome == HTTP_OK && !r->last_id.len)
 				judge_bad_answer(s, x, r);
 			else
 				request_stream_ended(s, r, res->outcome == HTTP_OK, "The server's response ended without the answer");
 		} else if (res->outcome != HTTP_OK) {
 			if (res->outcome == HTTP_BAD && strstr(res->detail, "too large"))
-				request_refuse(s, r, ERR_MESSAGE_TOO_LARGE, "The answer of the server is larger than the limit", -1);
+				judge_too_large(s, r);
 			else
 				request_failed(s, r, &f);
 		} else if (x->json) {

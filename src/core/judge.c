@@ -171,12 +171,19 @@ static void rejected(struct session *s, struct xfer *x, struct request *r)
 	request_refuse(s, r, x->status == 413 ? ERR_MESSAGE_TOO_LARGE : x->status == 403 ? ERR_AUTH_REQUIRED : ERR_BAD_UPSTREAM, what, -1);
 }
 
+/* What it answers was done, whatever it was. */
+void judge_too_large(struct session *s, struct request *r)
+{
+	r->maybe_ran = true;
+	request_refuse(s, r, ERR_MESSAGE_TOO_LARGE, "The answer of the server is larger than the limit", -1);
+}
+
 void judge_bad_answer(struct session *s, struct xfer *x, struct request *r)
 {
 	struct failure f = { .what = "The server answered something that is not an MCP message", .may_have_run = true, .retry_after_ms = -1, .kind = ERR_BAD_UPSTREAM };
 
 	if (x->too_large) {
-		request_refuse(s, r, ERR_MESSAGE_TOO_LARGE, "The answer of the server is larger than the limit", -1);
+		judge_too_large(s, r);
 		return;
 	}
 	if (r->purpose == RQ_HANDSHAKE && s->state == SESSION_PROBE) {

@@ -187,6 +187,14 @@ static int64_t listen_time(struct session *s, struct request *r)
 	return -1;
 }
 
+/* Nobody waits for its answer any more. Where a cancellation is the end of the
+ * transfer, that ends with the attempt anyway. */
+static void withdraw(struct session *s, const struct request *r, const char *reason)
+{
+	if (r->purpose == RQ_CLIENT && r->state != REQ_PARKED && s->state == SESSION_READY && !dialect_cancel_by_close(s->era))
+		outbox_cancelled(s, r->uid, reason);
+}
+
 /* What became due for one request: its next deadline, 0 for none, -1 when it
  * (and perhaps others) was answered or moved. */
 static int64_t request_time(struct session *s, struct request *r)
@@ -194,6 +202,8 @@ static int64_t request_time(struct session *s, struct request *r)
 	int64_t next = r->die_at, t;
 
 	if (s->now >= r->die_at && r->die_at) {
+		r->maybe_ran |= r->state != REQ_PARKED;
+		withdraw(s, r, "timed out");
 		request_refuse(s, r, ERR_TIMEOUT, "The request took longer than the time allowed for it in all", -1);
 		return -1;
 	}
@@ -228,6 +238,7 @@ static int64_t request_time(struct session *s, struct request *r)
 		}
 		if (s->now - r->active_at >= r->timeout_ms && r->state == REQ_BROKEN) {
 			struct failure f = { .what = "The answer did not come in time", .may_have_run = true, .retry_after_ms = -1, .kind = ERR_TIMEOUT };
+			withdraw(s, r, "timed out");
 			buf_reset(&r->last_id);
 			request_failed(s, r, &f);
 			return -1;
@@ -252,8 +263,7 @@ static int64_t request_time(struct session *s, struct request *r)
 		t = r->active_at + r->timeout_ms;
 		if (s->now >= t) {
 			struct failure f = { .what = "The server did not answer in time", .may_have_run = true, .retry_after_ms = -1, .kind = ERR_TIMEOUT };
-			if (r->purpose == RQ_CLIENT && s->state == SESSION_READY && !dialect_cancel_by_close(s->era))
-				outbox_cancelled(s, r->uid, "timed out");
+			withdraw(s, r, "timed out");
 			bool mute = s->era == ERA_SSE && s->stream.byte_at < r->sent_at;
 			request_failed(s, r, &f);
 			if (mute && s->state == SESSION_READY)

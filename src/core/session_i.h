@@ -305,6 +305,7 @@ struct request *exchange_find(struct session *s, struct request *r, struct span 
 /* A failed transfer in words and facts. */
 void failure_of_result(const struct http_result *r, struct failure *f);
 void session_gone(struct session *s, struct xfer *x, struct request *r);
+void judge_too_large(struct session *s, struct request *r);
 void judge_bad_answer(struct session *s, struct xfer *x, struct request *r);
 void judge_response(struct session *s, struct xfer *x, struct request *r);
 void judge_resume(struct session *s, struct xfer *x, struct request *r, const struct http_result *res);

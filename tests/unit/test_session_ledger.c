@@ -619,6 +619,102 @@ static void the_whole_life_of_a_request_is_bounded(void **state)
 	play_close(&p);
 }
 
+/* A call that is given up while the server has it may have taken effect, and the
+ * server is told that nobody waits any more. */
+static void a_call_that_is_given_up_under_way_may_have_run_and_is_withdrawn(void **state)
+{
+	static const struct { int64_t max_ms, timeout_ms; bool polled; const char *kind; } rows[] = {
+		{ 40000, 600000, false, "timeout" }, { 40000, 600000, true, "timeout" },
+		{ 3600000, 30000, false, "outcome_unknown" }, { 3600000, 30000, true, "outcome_unknown" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < N(rows); i++) {
+		struct core_config c = play_config();
+		const char *answer = "";
+		struct transfer *t;
+		struct play p;
+
+		c.max_request_ms = rows[i].max_ms;
+		c.request_timeout_ms = rows[i].timeout_ms;
+		c.probe_after_ms = c.keepalive_ms = 0;
+		play_open(&p, &c, 3);
+		play_ready(&p, false);
+		play_call(&p, 9, "act");
+		if (rows[i].polled) { /* its stream ended and is to be taken up again much later */
+			t = play_must_find(&p, "tools/call");
+			play_sse(&p, t);
+			play_data(&p, t, "id: 1\nretry: 1800000\ndata:\n\n");
+			play_done(&p, t, HTTP_OK, true);
+		}
+		play_pass(&p, 41000);
+		assert_true(play_refused(&p, "9", rows[i].kind));
+		assert_int_equal(play_answers(&p, "9", &answer), 1);
+		assert_non_null(strstr(answer, "may have taken effect"));
+		assert_non_null(strstr(answer, "\"mayHaveRun\":true"));
+		t = play_must_find(&p, "notifications/cancelled");
+		assert_non_null(strstr(buf_data(&t->kept), "\"requestId\":9"));
+		play_close(&p);
+	}
+}
+
+static void a_call_whose_time_is_up_before_it_was_sent_did_not_run(void **state)
+{
+	struct core_config c = play_config();
+	const char *answer = "";
+	struct play p;
+
+	(void)state;
+	c.max_request_ms = 10000;
+	c.max_in_flight = 1;
+	c.probe_after_ms = c.keepalive_ms = 0;
+	play_open(&p, &c, 3);
+	play_ready(&p, false);
+	play_ask(&p, 8, "resources/read");
+	play_call(&p, 9, "act");
+	play_pass(&p, 10000);
+	assert_int_equal(play_answers(&p, "9", &answer), 1);
+	assert_non_null(strstr(answer, "\"mayHaveRun\":false"));
+	assert_int_equal(play_count(&p, "tools/call"), 0);
+	play_close(&p);
+}
+
+static void a_call_whose_answer_is_too_large_took_effect(void **state)
+{
+	(void)state;
+	for (int stream = 0; stream < 2; stream++) {
+		struct core_config c = play_config();
+		const char *answer = "";
+		struct transfer *t;
+		char text[300];
+		struct play p;
+
+		c.max_message = 200;
+		play_open(&p, &c, 3);
+		play_ready(&p, false);
+		play_call(&p, 9, "act");
+		t = play_must_find(&p, "tools/call");
+		if (stream) {
+			memset(text, 'x', sizeof(text));
+			memcpy(text, "data: ", 6);
+			memcpy(text + sizeof(text) - 3, "\n\n", 3);
+			play_sse(&p, t);
+			play_data(&p, t, text);
+		} else {
+			struct http_result r = { .outcome = HTTP_BAD, .body_sent = true, .got_bytes = true, .detail = "the response is too large" };
+			uint64_t token = t->token;
+			play_head(&p, t, (struct head){ .status = 200, .type = "application/json" });
+			play_stop(&p, t);
+			session_on_done(p.s, token, &r, p.now);
+			play_perform(&p);
+		}
+		assert_true(play_refused(&p, "9", "message_too_large"));
+		assert_int_equal(play_answers(&p, "9", &answer), 1);
+		assert_non_null(strstr(answer, "\"mayHaveRun\":true"));
+		play_close(&p);
+	}
+}
+
 static void the_attempts_of_a_request_are_bounded(void **state)
 {
 	static const struct { int max; size_t posts; } rows[] = { { 0, 1 }, { 1, 2 }, { 3, 4 } };
@@ -838,6 +934,9 @@ int main(void)
 		cmocka_unit_test(a_silent_request_times_out_and_its_tool_may_have_another_limit),
 		cmocka_unit_test(progress_keeps_a_request_alive_and_comments_do_not),
 		cmocka_unit_test(the_whole_life_of_a_request_is_bounded),
+		cmocka_unit_test(a_call_that_is_given_up_under_way_may_have_run_and_is_withdrawn),
+		cmocka_unit_test(a_call_whose_time_is_up_before_it_was_sent_did_not_run),
+		cmocka_unit_test(a_call_whose_answer_is_too_large_took_effect),
 		cmocka_unit_test(the_attempts_of_a_request_are_bounded),
 		cmocka_unit_test(a_retry_after_is_waited_for_and_one_beyond_the_hold_time_is_told_at_once),
 		cmocka_unit_test(the_rate_limit_spreads_requests_and_refuses_what_would_wait_too_long),

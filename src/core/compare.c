@@ -67,11 +67,20 @@ static void relist_next(struct session *s)
 		s->relist_pages = 0;
 		catalog_digest_begin(s->catalog, &s->relist_digest);
 		request_new_own(s, &r, RQ_RELIST, catalog_list_method((enum catalog_list)l), SPAN_NONE);
-		if (r)
+		if (r) {
 			request_post(s, r);
-		return;
+			return;
+		}
+		tell_if_stale(s, l);
 	}
 	s->relist_kind = -1;
+	s->relist_owed = s->relist_missed;
+}
+
+void relist_stop(struct session *s)
+{
+	s->relist_kind = -1;
+	memset(s->relist_pending, 0, sizeof(s->relist_pending));
 }
 
 /* This list can not be compared; the others may be. */
@@ -82,7 +91,7 @@ void relist_failed(struct session *s)
 	relist_next(s);
 }
 
-void replay_after(struct session *s)
+void replay_compare(struct session *s)
 {
 	bool any = false;
 
@@ -92,10 +101,17 @@ void replay_after(struct session *s)
 		if (!s->relist_pending[l])
 			tell_if_stale(s, l); /* seen in part only: there is nothing to compare */
 	}
-	s->revived_at = s->now;
-	tell_updates(s);
+	s->relist_owed = any;
+	s->relist_missed = false;
 	if (any && s->relist_kind < 0)
 		relist_next(s);
+}
+
+void replay_after(struct session *s)
+{
+	s->revived_at = s->now;
+	tell_updates(s);
+	replay_compare(s);
 }
 
 /* Some servers say list_changed to every new session. The client is told, and
@@ -123,42 +139,53 @@ static void digest_as_shown(struct session *s, enum catalog_list l, struct span 
 	buf_fini(&less);
 }
 
+static void relist_page(struct session *s, struct span cursor)
+{
+	struct request *r = NULL;
+	struct buf params;
+
+	buf_init(&params, cursor.n + 32);
+	if (buf_puts(&params, "{\"cursor\":") == 0 && buf_add(&params, cursor) == 0 && buf_puts(&params, "}") == 0)
+		request_new_own(s, &r, RQ_RELIST, catalog_list_method((enum catalog_list)s->relist_kind), buf_span(&params));
+	buf_fini(&params);
+	if (r)
+		request_post(s, r);
+	else
+		relist_failed(s);
+}
+
+static void relist_differs(struct session *s, enum catalog_list l)
+{
+	if (s->relist_quiet[l])
+		return;
+	session_note(s, NOTE_INFO, "%s of the new session differs", catalog_list_method(l));
+	tell_list_changed(s, l);
+	if (l == LIST_RESOURCES)
+		s->relist_pending[LIST_TEMPLATES] = false;
+}
+
 void replay_on_relist(struct session *s, struct request *r, const struct rpc_msg *m)
 {
 	enum catalog_list l = (enum catalog_list)s->relist_kind;
 	struct span cursor = m->kind == RPC_RESULT ? json_get(m->result, "nextCursor") : SPAN_NONE;
-	struct buf params;
 
-	if (s->relist_kind < 0 || m->kind == RPC_ERROR) {
-		request_drop(s, r);
+	request_drop(s, r);
+	if (s->relist_kind < 0)
+		return;
+	if (m->kind == RPC_ERROR) {
 		relist_failed(s);
 		return;
 	}
 	digest_as_shown(s, l, m->result);
 	if (json_type(cursor) == '"' && ++s->relist_pages < RELIST_MAX_PAGES) {
-		struct request *q;
-		buf_init(&params, cursor.n + 32);
-		if (buf_puts(&params, "{\"cursor\":") == 0 && buf_add(&params, cursor) == 0 && buf_puts(&params, "}") == 0) {
-			request_drop(s, r);
-			request_new_own(s, &q, RQ_RELIST, catalog_list_method(l), buf_span(&params));
-			buf_fini(&params);
-			if (q)
-				request_post(s, q);
-			return;
-		}
-		buf_fini(&params);
+		relist_page(s, cursor);
+		return;
 	}
-	request_drop(s, r);
 	s->stale_lists &= ~(1u << l);
-	if (catalog_digest_equal(s->relist_digest, catalog_digest(s->catalog, l))) {
-		if (l == LIST_TOOLS)
-			catalog_confirm_tools(s->catalog);
-	} else if (!s->relist_quiet[l]) {
-		session_note(s, NOTE_INFO, "%s of the new session differs", catalog_list_method(l));
-		tell_list_changed(s, l);
-		if (l == LIST_RESOURCES)
-			s->relist_pending[LIST_TEMPLATES] = false;
-	}
+	if (!catalog_digest_equal(s->relist_digest, catalog_digest(s->catalog, l)))
+		relist_differs(s, l);
+	else if (l == LIST_TOOLS)
+		catalog_confirm_tools(s->catalog);
 	relist_next(s);
 }
 

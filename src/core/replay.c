@@ -11,6 +11,7 @@
 #define DISCOVER_MS 5000       /* a legacy server may leave an unknown request unanswered */
 #define KEEPALIVE_ANSWER_MS 10000
 #define MISFITS_BEFORE_PROBE 3
+#define RELIST_TRIES 3
 
 static const char initialized_line[] = "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}";
 
@@ -203,6 +204,7 @@ void handshake_done(struct session *s, struct request *r, const struct rpc_msg *
 		return;
 	}
 	session_made(s, m->result);
+	s->replay_owed = false;
 	session_succeeded(s);
 	buf_reset(&s->init_result);
 	buf_add(&s->init_result, m->result);
@@ -240,6 +242,7 @@ static void replay_done(struct session *s)
 	bool made = s->step != STEP_PROBE;
 
 	s->step_rq = NULL;
+	s->replay_owed = false;
 	session_ready(s);
 	if (s->state != SESSION_READY)
 		return;
@@ -247,6 +250,8 @@ static void replay_done(struct session *s)
 		stream_open(s);
 	if (made)
 		replay_after(s);
+	else if (s->relist_owed)
+		replay_compare(s);
 }
 
 /* refused: the one just tried is not to be had any more. */
@@ -293,6 +298,15 @@ static void step_initialized(struct session *s)
 		buf_add(&x->url, buf_span(&s->endpoint));
 	eras_out_headers(s, SPAN_LIT("notifications/initialized"), &x->lines);
 	xfer_ready(s, x);
+}
+
+/* The session is alive. What a break kept from being said to it comes now. */
+static void probed(struct session *s)
+{
+	if (s->replay_owed)
+		step_level(s);
+	else
+		replay_done(s);
 }
 
 void replay_on_initialized_sent(struct session *s, bool ok)
@@ -416,6 +430,7 @@ static void revived_init(struct session *s, const struct rpc_msg *m)
 	session_made(s, m->result);
 	outbox_new_session(s);
 	s->force_init = false;
+	s->replay_owed = true;
 	s->revived_misfits = 0;
 	if (s->client_modern) {
 		buf_reset(&s->init_result);
@@ -474,7 +489,7 @@ void replay_on_answer(struct session *s, struct request *r, const struct rpc_msg
 		if (s->era == ERA_MODERN && json_type(json_get(m->result, "supportedVersions")) == '[')
 			eras_rediscovered(s, m);
 		session_succeeded(s);
-		replay_done(s);
+		probed(s);
 		break;
 	case RQ_INIT:
 		revived_init(s, m);
@@ -493,6 +508,11 @@ void replay_on_gone(struct session *s, struct request *r)
 	enum req_purpose p = r->purpose;
 
 	request_drop(s, r);
+	if (p == RQ_RELIST && s->state == SESSION_READY) {
+		relist_stop(s);
+		session_ping(s); /* it knows */
+		return;
+	}
 	s->force_init = true;
 	if (s->state == SESSION_REVIVE && p == RQ_PROBE && !s->gone_once) {
 		s->gone_once = true;
@@ -509,12 +529,18 @@ void replay_on_failure(struct session *s, struct request *r, const struct failur
 	enum req_purpose p = r->purpose;
 	struct failure kept = *f;
 	char what[160];
-	bool step = s->step_rq == r;
+	bool step = s->step_rq == r, passing;
 
 	snprintf(what, sizeof(what), "%s", f->what);
 	kept.what = what;
 	if (p == RQ_LISTEN || p == RQ_DISCOVER || p == RQ_MIRROR) {
 		eras_failed(s, r, &kept);
+		return;
+	}
+	passing = kept.kind == ERR_UPSTREAM_UNAVAILABLE || kept.kind == ERR_TIMEOUT || kept.kind == ERR_RATE_LIMITED;
+	if (p == RQ_RELIST && s->state == SESSION_READY && passing && r->attempts < RELIST_TRIES) {
+		r->why = RETRY_REPEATABLE;
+		request_park(s, r, request_backoff(s, r, kept.retry_after_ms));
 		return;
 	}
 	request_drop(s, r);
@@ -542,7 +568,7 @@ void replay_on_failure(struct session *s, struct request *r, const struct failur
 			break;
 		}
 		if (step && s->state == SESSION_REVIVE && kept.kind == ERR_BAD_UPSTREAM && !kept.may_have_run) {
-			replay_done(s); /* an odd refusal of ping: the line is there */
+			probed(s); /* an odd refusal of ping: the line is there */
 			break;
 		}
 		/* fall through */
@@ -565,8 +591,10 @@ void replay_on_failure(struct session *s, struct request *r, const struct failur
 		session_line_down(s, what, kept.retry_after_ms, -1);
 		break;
 	case RQ_RELIST:
-		if (s->state == SESSION_READY)
-			relist_failed(s);
+		if (s->state != SESSION_READY)
+			break;
+		s->relist_missed |= passing;
+		relist_failed(s);
 		break;
 	default:
 		break;

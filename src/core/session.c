@@ -57,7 +57,6 @@ static void bufs_init(struct session *s)
 	buf_init(&s->init_result, OUT_MAX);
 	buf_init(&s->init_error, OUT_MAX);
 	buf_init(&s->level_params, OUT_MAX);
-	buf_init(&s->relist_cursor, OUT_MAX);
 	buf_init(&s->auth_text, 2048);
 	buf_init(&s->grave, OUT_MAX);
 }
@@ -123,7 +122,7 @@ void session_free(struct session *s)
 	catalog_free(s->catalog);
 	free(s->url);
 	struct buf *all[] = { &s->sid, &s->endpoint, &s->headers, &s->scratch, &s->out, &s->init_params, &s->init_result,
-		&s->init_error, &s->level_params, &s->relist_cursor, &s->auth_text, &s->grave };
+		&s->init_error, &s->level_params, &s->auth_text, &s->grave };
 	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
 		buf_fini(all[i]);
 	free(s);
@@ -408,8 +407,7 @@ void session_drop_steps(struct session *s)
 			request_drop(s, r);
 	}
 	s->step_rq = NULL;
-	s->relist_kind = -1;
-	memset(s->relist_pending, 0, sizeof(s->relist_pending));
+	relist_stop(s);
 }
 
 void session_forget(struct session *s)

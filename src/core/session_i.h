@@ -166,15 +166,16 @@ struct session {
 	struct request *handshake;   /* the client's initialize, while unanswered */
 	unsigned stale_steps;        /* of this revival, that met a dead pooled connection */
 	unsigned step;               /* REVIVE: enum replay_step */
+	bool replay_owed;            /* the session was made again and has not been told everything yet */
 	struct subscription *step_sub;
 	struct request *step_rq;
 
 	struct catalog *catalog;
 	struct digest relist_digest;
 	int relist_kind;             /* list being compared, -1 none */
+	bool relist_owed, relist_missed; /* a comparison was begun and not finished; the line failed one of its lists */
 	bool relist_pending[LIST_COUNT], relist_quiet[LIST_COUNT]; /* quiet: the client was told already */
 	int64_t revived_at;
-	struct buf relist_cursor;
 	unsigned relist_pages;
 
 	int64_t keepalive_now, keepalive_next, quiet_since, last_rx;
@@ -355,8 +356,12 @@ void replay_on_answer(struct session *s, struct request *r, const struct rpc_msg
 void replay_on_failure(struct session *s, struct request *r, const struct failure *f, bool wrong_transport);
 void replay_on_initialized_sent(struct session *s, bool ok);
 void replay_after(struct session *s);
+/* The part of it that a break may have cut short: the lists. */
+void replay_compare(struct session *s);
 void replay_on_list_changed(struct session *s);
 void relist_failed(struct session *s);
+/* Not now; it stays owed. */
+void relist_stop(struct session *s);
 void replay_on_relist(struct session *s, struct request *r, const struct rpc_msg *m);
 void subs_set(struct session *s, struct span params, bool on);
 void subs_free(struct session *s);

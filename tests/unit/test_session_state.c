@@ -503,6 +503,77 @@ static void a_lost_session_is_told_everything_again_in_order(void **state)
 	play_close(&p);
 }
 
+/* The line breaks on its way through the revival; the new session lives on. */
+static void what_a_break_cut_short_in_a_revival_is_said_once_the_line_is_back(void **state)
+{
+	static const char *const steps[] = { "logging/setLevel", "resources/subscribe", "tools/list" };
+
+	(void)state;
+	for (size_t i = 0; i < N(steps); i++) {
+		struct core_config c = http_only();
+		struct play p;
+
+		into(&p, &c, SESSION_READY);
+		settle(&p);
+		play_ask(&p, 9, "prompts/get");
+		play_status(&p, play_must_find(&p, "prompts/get"), 404);
+		while (!play_find(&p, steps[i]))
+			play_serve_one(&p, p.transfers);
+		if (i < 2)
+			play_fail(&p, play_must_find(&p, steps[i]), HTTP_RESET, true);
+		else
+			play_fail(&p, play_must_find(&p, "prompts/get"), HTTP_CONNECT, false);
+		assert_int_equal(play_state(&p), SESSION_WAIT);
+		size_t levels = play_count(&p, "logging/setLevel"), subscribed = play_count(&p, "resources/subscribe");
+		size_t lists = play_count(&p, "tools/list");
+		play_serve(&p, 5000);
+		assert_int_equal(play_state(&p), SESSION_READY);
+		assert_int_equal(play_count(&p, "initialize"), 2); /* one session, not two */
+		assert_int_equal(play_count(&p, "logging/setLevel") - levels, i < 2);
+		assert_int_equal(play_count(&p, "resources/subscribe") - subscribed, i < 2 ? 2 : 0);
+		assert_int_equal(play_count(&p, "tools/list") - lists, 1);
+		assert_int_equal(play_said_times(&p, "notifications/resources/updated"), 2);
+		assert_int_equal(play_answers(&p, "9", NULL), 1);
+		play_close(&p);
+	}
+}
+
+static void a_comparison_that_meets_a_fault_is_made_all_the_same(void **state)
+{
+	static const struct { int status; enum http_outcome outcome; const char *retry_after; } rows[] = {
+		{ 0, HTTP_RESET, NULL }, { 502, HTTP_OK, NULL }, { 503, HTTP_OK, "2" }, { 429, HTTP_OK, NULL }, { 404, HTTP_OK, NULL } };
+
+	(void)state;
+	for (size_t i = 0; i < N(rows); i++) {
+		struct core_config c = http_only();
+		struct transfer *t;
+		struct play p;
+
+		into(&p, &c, SESSION_READY);
+		play_learn_tools(&p);
+		play_ask(&p, 9, "prompts/get");
+		play_status(&p, play_must_find(&p, "prompts/get"), 404);
+		while (!(t = play_find(&p, "tools/list")))
+			play_serve_one(&p, p.transfers);
+		if (rows[i].outcome != HTTP_OK)
+			play_fail(&p, t, rows[i].outcome, true);
+		else
+			play_respond(&p, t, (struct head){ .status = rows[i].status, .retry_after = rows[i].retry_after }, NULL);
+		if (rows[i].status == 404) /* is the session gone once more? a ping knows */
+			play_status(&p, play_must_find(&p, "ping"), 404);
+		while (!(t = play_find(&p, "tools/list"))) {
+			struct transfer *other = play_find(&p, "initialize");
+			if (other || (other = play_find(&p, "notifications/initialized")))
+				play_serve_one(&p, other);
+			else
+				MUST(play_next(&p));
+		}
+		play_json(&p, t, "\"result\":{\"tools\":[{\"name\":\"other\"}]}");
+		assert_int_equal(play_said_times(&p, "notifications/tools/list_changed"), 1);
+		play_close(&p);
+	}
+}
+
 static void list_changed_is_sent_only_where_the_new_session_differs(void **state)
 {
 	static const struct { const char *tools; bool changed; } rows[] = {
@@ -1206,6 +1277,8 @@ int main(void)
 		cmocka_unit_test(a_full_queue_and_a_long_wait_are_told),
 		cmocka_unit_test(a_live_session_is_found_again_without_a_new_handshake),
 		cmocka_unit_test(a_lost_session_is_told_everything_again_in_order),
+		cmocka_unit_test(what_a_break_cut_short_in_a_revival_is_said_once_the_line_is_back),
+		cmocka_unit_test(a_comparison_that_meets_a_fault_is_made_all_the_same),
 		cmocka_unit_test(list_changed_is_sent_only_where_the_new_session_differs),
 		cmocka_unit_test(a_replayed_subscription_that_is_refused_is_dropped),
 		cmocka_unit_test(what_meets_the_replayed_initialize_leads_where_the_table_says),

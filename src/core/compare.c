@@ -139,6 +139,17 @@ static void digest_as_shown(struct session *s, enum catalog_list l, struct span 
 	buf_fini(&less);
 }
 
+/* The cursor of the page after this one; none where the list ends. Clients take
+ * an empty one for the end, and one that leads back to its own page leads nowhere. */
+static struct span next_page(const struct request *r, const struct rpc_msg *m)
+{
+	struct span cursor = json_get(m->result, "nextCursor");
+
+	if (json_type(cursor) != '"' || cursor.n <= 2 || span_eq(cursor, json_get(r->params, "cursor")))
+		return SPAN_NONE;
+	return cursor;
+}
+
 static void relist_page(struct session *s, struct span cursor)
 {
 	struct request *r = NULL;
@@ -167,23 +178,26 @@ static void relist_differs(struct session *s, enum catalog_list l)
 void replay_on_relist(struct session *s, struct request *r, const struct rpc_msg *m)
 {
 	enum catalog_list l = (enum catalog_list)s->relist_kind;
-	struct span cursor = m->kind == RPC_RESULT ? json_get(m->result, "nextCursor") : SPAN_NONE;
+	struct span cursor = next_page(r, m);
+	int64_t code;
 
 	request_drop(s, r);
 	if (s->relist_kind < 0)
 		return;
-	if (m->kind == RPC_ERROR) {
+	if (m->kind == RPC_ERROR && !(rpc_error_code(m, &code) && code == -32601)) {
 		relist_failed(s);
 		return;
 	}
-	digest_as_shown(s, l, m->result);
-	if (json_type(cursor) == '"' && ++s->relist_pages < RELIST_MAX_PAGES) {
-		relist_page(s, cursor);
-		return;
+	if (m->kind == RPC_RESULT) {
+		digest_as_shown(s, l, m->result);
+		if (cursor.p && ++s->relist_pages < RELIST_MAX_PAGES) {
+			relist_page(s, cursor);
+			return;
+		}
 	}
 	s->stale_lists &= ~(1u << l);
-	if (!catalog_digest_equal(s->relist_digest, catalog_digest(s->catalog, l)))
-		relist_differs(s, l);
+	if (m->kind == RPC_ERROR || !catalog_digest_equal(s->relist_digest, catalog_digest(s->catalog, l)))
+		relist_differs(s, l); /* there is no such list any more, or another */
 	else if (l == LIST_TOOLS)
 		catalog_confirm_tools(s->catalog);
 	relist_next(s);

@@ -601,6 +601,67 @@ static void list_changed_is_sent_only_where_the_new_session_differs(void **state
 	}
 }
 
+/* The new session's list in pages, the last of them for ever. */
+static void a_comparison_ends_where_the_pages_end(void **state)
+{
+	static const struct { const char *known, *pages[2]; size_t asked; bool changed; } rows[] = {
+		/* clients take an empty cursor for the end */
+		{ "\"result\":{\"tools\":[{\"name\":\"a\"}],\"nextCursor\":\"\"}", { "\"result\":{\"tools\":[{\"name\":\"a\"}],\"nextCursor\":\"\"}" }, 1, false },
+		{ "\"result\":{\"tools\":[{\"name\":\"a\"}]}", { "\"result\":{\"tools\":[{\"name\":\"b\"}],\"nextCursor\":\"\"}" }, 1, true },
+		{ "\"result\":{\"tools\":[{\"name\":\"a\"},{\"name\":\"b\"}]}", { "\"result\":{\"tools\":[{\"name\":\"a\"}],\"nextCursor\":\"2\"}", "\"result\":{\"tools\":[{\"name\":\"b\"}]}" }, 2, false },
+		/* a cursor that leads back to its own page */
+		{ "\"result\":{\"tools\":[{\"name\":\"a\"}]}", { "\"result\":{\"tools\":[{\"name\":\"a\"}],\"nextCursor\":\"x\"}", "\"result\":{\"tools\":[{\"name\":\"a\"}],\"nextCursor\":\"x\"}" }, 2, true },
+		/* no such list any more, and a fault that says nothing */
+		{ "\"result\":{\"tools\":[{\"name\":\"a\"}]}", { "\"error\":{\"code\":-32601,\"message\":\"Method not found\"}" }, 1, true },
+		{ "\"result\":{\"tools\":[{\"name\":\"a\"}]}", { "\"error\":{\"code\":-32603,\"message\":\"Internal error\"}" }, 1, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < N(rows); i++) {
+		struct core_config c = http_only();
+		struct transfer *t;
+		struct play p;
+		size_t n = 0;
+
+		into(&p, &c, SESSION_READY);
+		play_ask(&p, 8, "tools/list");
+		play_json(&p, play_must_find(&p, "tools/list"), rows[i].known);
+		play_ask(&p, 9, "prompts/get");
+		play_status(&p, play_must_find(&p, "prompts/get"), 404);
+		expect_step(&p, "initialize", NULL);
+		expect_step(&p, "notifications/initialized", NULL);
+		for (; (t = play_find(&p, "tools/list")) && n < 5; n++)
+			play_json(&p, t, n && rows[i].pages[1] ? rows[i].pages[1] : rows[i].pages[0]);
+		if (n != rows[i].asked || play_said_times(&p, "notifications/tools/list_changed") != rows[i].changed)
+			fail_msg("row %zu: %zu pages, %zu list_changed", i, n, play_said_times(&p, "notifications/tools/list_changed"));
+		play_close(&p);
+	}
+}
+
+static void a_comparison_of_endless_pages_ends(void **state)
+{
+	struct core_config c = http_only();
+	struct transfer *t;
+	char page[100];
+	struct play p;
+	int n = 0;
+
+	(void)state;
+	into(&p, &c, SESSION_READY);
+	play_learn_tools(&p);
+	play_ask(&p, 9, "prompts/get");
+	play_status(&p, play_must_find(&p, "prompts/get"), 404);
+	expect_step(&p, "initialize", NULL);
+	expect_step(&p, "notifications/initialized", NULL);
+	while ((t = play_find(&p, "tools/list")) && n < 5000) {
+		snprintf(page, sizeof(page), "\"result\":{\"tools\":[],\"nextCursor\":\"%d\"}", ++n);
+		play_json(&p, t, page);
+	}
+	assert_in_range(n, 2, 1000);
+	assert_int_equal(play_said_times(&p, "notifications/tools/list_changed"), 1);
+	play_close(&p);
+}
+
 static void a_replayed_subscription_that_is_refused_is_dropped(void **state)
 {
 	struct core_config c = http_only();
@@ -1280,6 +1341,8 @@ int main(void)
 		cmocka_unit_test(what_a_break_cut_short_in_a_revival_is_said_once_the_line_is_back),
 		cmocka_unit_test(a_comparison_that_meets_a_fault_is_made_all_the_same),
 		cmocka_unit_test(list_changed_is_sent_only_where_the_new_session_differs),
+		cmocka_unit_test(a_comparison_ends_where_the_pages_end),
+		cmocka_unit_test(a_comparison_of_endless_pages_ends),
 		cmocka_unit_test(a_replayed_subscription_that_is_refused_is_dropped),
 		cmocka_unit_test(what_meets_the_replayed_initialize_leads_where_the_table_says),
 		cmocka_unit_test(the_probe_that_finds_the_session_gone_starts_another_once_an_outage),

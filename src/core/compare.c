@@ -45,7 +45,8 @@ static void tell_updates(struct session *s)
 	}
 }
 
-/* What came from memory counts as changed unless it was found to be the same. */
+/* What came from memory, and a kind of list that came or went with the new
+ * session, counts as changed unless it was found to be the same. */
 static void tell_if_stale(struct session *s, int list)
 {
 	unsigned bit = 1u << list;
@@ -91,6 +92,27 @@ void relist_failed(struct session *s)
 	relist_next(s);
 }
 
+/* What kinds of lists there are: a bit for each, templates going with resources. */
+static unsigned kinds_offered(struct span result)
+{
+	static const char *const members[LIST_COUNT] = {
+		[LIST_TOOLS] = "tools", [LIST_RESOURCES] = "resources", [LIST_PROMPTS] = "prompts" };
+	unsigned kinds = 0;
+
+	for (int l = 0; l < LIST_COUNT; l++)
+		if (members[l] && json_path(result, "capabilities", members[l], NULL).p)
+			kinds |= 1u << l;
+	return kinds;
+}
+
+void replay_offered(struct session *s, struct span result, bool told)
+{
+	unsigned kinds = kinds_offered(result);
+
+	s->stale_lists |= told ? 0 : s->kinds ^ kinds;
+	s->kinds = kinds;
+}
+
 void replay_compare(struct session *s)
 {
 	bool any = false;
@@ -99,7 +121,7 @@ void replay_compare(struct session *s)
 		any |= s->relist_pending[l] = catalog_has(s->catalog, (enum catalog_list)l);
 		s->relist_quiet[l] = false;
 		if (!s->relist_pending[l])
-			tell_if_stale(s, l); /* seen in part only: there is nothing to compare */
+			tell_if_stale(s, l); /* seen in part only, or not at all: there is nothing to compare */
 	}
 	s->relist_owed = any;
 	s->relist_missed = false;

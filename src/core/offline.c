@@ -388,6 +388,7 @@ static bool answer_handshake(struct session *s, struct request *r, int64_t floor
 		}
 		buf_reset(&s->init_result);
 		buf_add(&s->init_result, buf_span(&b));
+		replay_offered(s, m->result, true);
 		memcpy(s->version, m->version, sizeof(s->version));
 		s->client_initialized = true;
 		request_deliver_result(s, r, buf_span(&b));

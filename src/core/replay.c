@@ -208,6 +208,7 @@ void handshake_done(struct session *s, struct request *r, const struct rpc_msg *
 	session_succeeded(s);
 	buf_reset(&s->init_result);
 	buf_add(&s->init_result, m->result);
+	replay_offered(s, m->result, true);
 	s->client_initialized = true;
 	offline_learn_handshake(s, m->result);
 	request_deliver_result(s, r, m->result);
@@ -429,6 +430,7 @@ static void revived_init(struct session *s, const struct rpc_msg *m)
 	memcpy(before, s->version, sizeof(before));
 	session_made(s, m->result);
 	outbox_new_session(s);
+	replay_offered(s, m->result, !before[0]);
 	s->force_init = false;
 	s->replay_owed = true;
 	s->revived_misfits = 0;

@@ -208,7 +208,8 @@ struct session {
 	bool offline;                /* the client was answered from it */
 	bool remembered;             /* this run's handshake was handed out to be kept */
 	bool credentials_refused;    /* a 401 or 403 came, and no success after it */
-	unsigned stale_lists;        /* bit for each list that was answered from it */
+	unsigned kinds;              /* bit for each list that the server offers */
+	unsigned stale_lists;        /* bit for each list that was answered from it, or is offered since or no more */
 };
 
 /* ---- session.c ------------------------------------------------------------------------- */
@@ -356,6 +357,8 @@ void replay_on_answer(struct session *s, struct request *r, const struct rpc_msg
 void replay_on_failure(struct session *s, struct request *r, const struct failure *f, bool wrong_transport);
 void replay_on_initialized_sent(struct session *s, bool ok);
 void replay_after(struct session *s);
+/* A handshake's result: what it offers. told: the client gets it as it is. */
+void replay_offered(struct session *s, struct span result, bool told);
 /* The part of it that a break may have cut short: the lists. */
 void replay_compare(struct session *s);
 void replay_on_list_changed(struct session *s);

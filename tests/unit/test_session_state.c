@@ -601,6 +601,38 @@ static void list_changed_is_sent_only_where_the_new_session_differs(void **state
 	}
 }
 
+static void a_kind_of_list_that_comes_or_goes_with_a_new_session_is_told_once(void **state)
+{
+	static const struct { const char *caps; const char *changed; } rows[] = {
+		{ "{\"tools\":{}}", NULL },
+		{ "{ \"tools\" : { \"listChanged\" : true } }", NULL },
+		{ "{\"tools\":{},\"prompts\":{}}", "notifications/prompts/list_changed" },
+		{ "{\"tools\":{},\"resources\":{}}", "notifications/resources/list_changed" },
+		{ "{}", "notifications/tools/list_changed" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < N(rows); i++) {
+		struct core_config c = http_only();
+		char hello[300], text[400];
+		struct play p;
+
+		into(&p, &c, SESSION_READY);
+		snprintf(hello, sizeof(hello), "\"result\":{\"protocolVersion\":\"2025-06-18\",\"capabilities\":%s,\"serverInfo\":{\"name\":\"s\",\"version\":\"1\"}}", rows[i].caps);
+		for (int n = 0; n < 2; n++) { /* the second new session is like the first */
+			play_ask(&p, 9 + n, "prompts/get");
+			play_status(&p, play_must_find(&p, "prompts/get"), 404);
+			write_reply(play_must_find(&p, "initialize"), hello, text, sizeof(text));
+			play_respond(&p, play_must_find(&p, "initialize"), (struct head){ .status = 200, .type = "application/json", .sid = "sid-n" }, text);
+			play_serve(&p, 1000);
+			assert_int_equal(play_state(&p), SESSION_READY);
+		}
+		assert_int_equal(play_said_times(&p, "list_changed"), rows[i].changed ? 1 : 0);
+		assert_true(!rows[i].changed || play_said(&p, rows[i].changed));
+		play_close(&p);
+	}
+}
+
 /* The new session's list in pages, the last of them for ever. */
 static void a_comparison_ends_where_the_pages_end(void **state)
 {
@@ -1341,6 +1373,7 @@ int main(void)
 		cmocka_unit_test(what_a_break_cut_short_in_a_revival_is_said_once_the_line_is_back),
 		cmocka_unit_test(a_comparison_that_meets_a_fault_is_made_all_the_same),
 		cmocka_unit_test(list_changed_is_sent_only_where_the_new_session_differs),
+		cmocka_unit_test(a_kind_of_list_that_comes_or_goes_with_a_new_session_is_told_once),
 		cmocka_unit_test(a_comparison_ends_where_the_pages_end),
 		cmocka_unit_test(a_comparison_of_endless_pages_ends),
 		cmocka_unit_test(a_replayed_subscription_that_is_refused_is_dropped),

@@ -207,11 +207,8 @@ int request_post_to(struct session *s, struct request *r, struct span url, unsig
 		s->in_flight++;
 	}
 	session_due(s, s->now + r->timeout_ms);
-	if (r->purpose == RQ_CLIENT) {
-		s->quiet_since = s->now;
-		if (s->c->probe_after_ms)
-			session_due(s, s->now + request_probe_after(s));
-	}
+	if (r->purpose == RQ_CLIENT && s->c->probe_after_ms)
+		session_due(s, s->now + request_probe_after(s));
 	return 0;
 }
 

@@ -16,14 +16,23 @@ static bool worth_keeping(const struct session *s)
 	       (s->stream.state == STREAM_LIVE || s->in_flight > 0);
 }
 
+/* Since when the line has been quiet. On 2024-11-05 that is the stream: what the
+ * server says to a POST keeps another connection alive. */
+static int64_t quiet_since(const struct session *s)
+{
+	if (!dialect_ping_judges_stream(s->era))
+		return s->last_rx;
+	return s->stream.byte_at > s->pinged_at ? s->stream.byte_at : s->pinged_at;
+}
+
 int64_t keepalive_deadline(const struct session *s)
 {
-	return worth_keeping(s) ? s->last_rx + s->keepalive_now : 0;
+	return worth_keeping(s) ? quiet_since(s) + s->keepalive_now : 0;
 }
 
 void keepalive_on_time(struct session *s)
 {
-	if (!worth_keeping(s) || s->now < s->last_rx + s->keepalive_now)
+	if (!worth_keeping(s) || s->now < quiet_since(s) + s->keepalive_now)
 		return;
 	session_ping(s);
 }
@@ -48,6 +57,7 @@ void session_ping(struct session *s)
 
 void keepalive_on_answer(struct session *s)
 {
+	s->pinged_at = s->now;
 	session_succeeded(s);
 	if (!s->idle_learned && s->keepalive_now < KEEPALIVE_MAX_MS)
 		s->keepalive_now = s->keepalive_now * 2 < KEEPALIVE_MAX_MS ? s->keepalive_now * 2 : KEEPALIVE_MAX_MS;

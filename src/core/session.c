@@ -70,7 +70,7 @@ struct session *session_new(const struct core_config *c, const struct session_se
 	bufs_init(s);
 	s->c = c;
 	s->note_level = seed->log_level;
-	s->now = s->state_since = s->last_rx = s->quiet_since = now;
+	s->now = s->state_since = s->last_rx = now;
 	s->wall_s = wall_s;
 	s->seed = seed->rng ^ 0x5851f42d4c957f2du;
 	rng_seed(&s->rng, seed->rng);
@@ -566,7 +566,6 @@ void session_ready(struct session *s)
 	session_due(s, s->now);
 	if (breaker_on_success(&s->breaker, s->now))
 		breaker_changed(s);
-	s->keepalive_next = s->now + s->keepalive_now;
 	session_pump(s);
 }
 

@@ -178,7 +178,8 @@ struct session {
 	int64_t revived_at;
 	unsigned relist_pages;
 
-	int64_t keepalive_now, keepalive_next, quiet_since, last_rx;
+	int64_t keepalive_now, last_rx;
+	int64_t pinged_at;           /* the last ping that was answered */
 	struct request *ping;
 	int64_t idle_learned;
 

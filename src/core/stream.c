@@ -246,7 +246,7 @@ static void sse_stream_done(struct session *s, struct xfer *x, const struct http
 	t->state = STREAM_OFF;
 	snprintf(text, sizeof(text), "the server answered the stream request with HTTP %d", x->status);
 	if (s->state == SESSION_READY) {
-		keepalive_on_cut(s, s->now - s->quiet_since);
+		keepalive_on_cut(s, s->now - t->byte_at);
 		session_line_down(s, what, -1, t->retry_ms > 0 ? t->retry_ms : -1);
 		return;
 	}

@@ -1265,6 +1265,60 @@ static void the_keepalive_learns_how_long_a_line_may_be_quiet(void **state)
 	play_close(&p);
 }
 
+static void note_ping(struct play *p, struct transfer *t, void *arg)
+{
+	(void)p;
+	*(bool *)arg |= span_is(transfer_msg(t).method, "ping"); /* its answer comes on the stream */
+}
+
+static void note_line(struct play *p, struct span line, void *arg)
+{
+	(void)p;
+	(void)line;
+	*(bool *)arg = true;
+}
+
+/* Something in between cuts a stream that was quiet for so long, however the
+ * client uses it: once, and never again. */
+static void a_line_that_cuts_quiet_streams_does_so_once(void **state)
+{
+	static const int64_t limits[] = { 20, 60, 100, 120, 180, 290 };
+	enum { NOTHING, NOW_AND_THEN, NOTIFICATIONS, CLIENTS };
+
+	(void)state;
+	for (size_t i = 0; i < N(limits) * CLIENTS; i++) {
+		int64_t limit = limits[i / CLIENTS], quiet = 0;
+		struct core_config c = sse_only();
+		bool alive;
+		int cuts = 0;
+		struct play p;
+
+		play_open_log(&p, &c, 3, 3);
+		play_ready_sse(&p);
+		p.forgetful = true;
+		p.on_start = note_ping;
+		p.on_send = note_line;
+		p.arg = &alive;
+		for (int sec = 0; sec < 3 * 3600; sec++) {
+			alive = false;
+			if (i % CLIENTS == NOW_AND_THEN && sec % (limit + 37) == 5)
+				play_ask(&p, 1000 + sec, "prompts/get");
+			else if (i % CLIENTS == NOTIFICATIONS && sec % 9 == 0)
+				play_client(&p, "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/roots/list_changed\"}");
+			play_serve(&p, 1000);
+			quiet = alive ? 0 : quiet + 1;
+			if (quiet >= limit && play_open_stream(&p)) {
+				cuts++;
+				quiet = 0;
+				play_done(&p, play_open_stream(&p), HTTP_RESET, true);
+			}
+		}
+		if (cuts != 1)
+			fail_msg("a limit of %d s, client %zu: %d cuts", (int)limit, i % CLIENTS, cuts);
+		play_close(&p);
+	}
+}
+
 static void a_keepalive_without_cuts_becomes_rarer(void **state)
 {
 	static const int64_t gaps[] = { 60000, 120000, 240000, 300000, 300000 };
@@ -1399,6 +1453,7 @@ int main(void)
 		cmocka_unit_test(a_lost_stream_of_2024_is_a_lost_session_and_the_rule_decides_for_each_call),
 		cmocka_unit_test(a_ping_without_an_answer_ends_the_stream_of_2024),
 		cmocka_unit_test(the_keepalive_learns_how_long_a_line_may_be_quiet),
+		cmocka_unit_test(a_line_that_cuts_quiet_streams_does_so_once),
 		cmocka_unit_test(a_keepalive_without_cuts_becomes_rarer),
 		cmocka_unit_test(a_quiet_read_is_hedged_and_the_first_answer_wins),
 		cmocka_unit_test(a_quiet_call_of_a_tool_waits_when_the_ping_is_answered_and_fails_when_not),

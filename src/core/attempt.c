@@ -356,10 +356,12 @@ void request_failed(struct session *s, struct request *r, const struct failure *
 	if (!safe) {
 		request_refuse(s, r, ERR_OUTCOME_UNKNOWN, f->what, -1);
 	} else if (f->retry_after_ms > (r->hold_until ? r->hold_until - s->now : s->c->hold_ms)) {
+		if (r->purpose == RQ_HANDSHAKE) /* for the next one */
+			backoff_floor(&s->backoff, f->retry_after_ms, s->now);
 		request_refuse(s, r, ERR_RATE_LIMITED, f->what, f->retry_after_ms);
 		line = false;
 	} else if (exhausted && r->purpose == RQ_CLIENT && !f->line && !r->is_listen) {
-		request_refuse(s, r, exhausted_kind(r, f), f->what, -1);
+		request_refuse(s, r, exhausted_kind(r, f), f->what, f->retry_after_ms);
 	} else {
 		at = line && r->purpose == RQ_HANDSHAKE ? 0 : request_backoff(s, r, f->retry_after_ms);
 		if (f->retry_after_ms >= 0 && !r->hold_until)

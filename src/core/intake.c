@@ -94,6 +94,13 @@ static void client_initialize(struct session *s, const struct rpc_msg *m, struct
 		request_refuse(s, r, ERR_UPSTREAM_UNAVAILABLE, "The server can not be reached", s->down_until - s->now);
 		return;
 	}
+	if (s->state == SESSION_START && s->backoff.floor_until > s->now) { /* it said so to the last one */
+		session_enter(s, SESSION_WAIT, "the server asked to be left alone");
+		s->wait_until = s->backoff.floor_until;
+		if (s->wait_until > r->hold_until)
+			request_refuse(s, r, ERR_RATE_LIMITED, LEFT_ALONE, s->wait_until - s->now);
+		return;
+	}
 	probe_begin(s);
 }
 
@@ -121,6 +128,10 @@ static bool refuse_while_down(struct session *s, struct request *r)
 	case SESSION_REVIVE:
 		if (breaker_refuses(&s->breaker)) {
 			request_refuse(s, r, ERR_CIRCUIT_OPEN, "The server has been unreachable for a while and is being tried again in the background", next);
+			return true;
+		}
+		if (s->state == SESSION_WAIT && s->backoff.floor_until > s->now + s->c->hold_ms) {
+			request_refuse(s, r, ERR_RATE_LIMITED, LEFT_ALONE, s->backoff.floor_until - s->now);
 			return true;
 		}
 		/* fall through */

@@ -421,14 +421,16 @@ void session_forget(struct session *s)
 	/* The notification under way ends by itself: whether it was taken is judged then. */
 }
 
-static void refuse_parked(struct session *s, enum error_kind k, const char *what, int64_t retry_after_ms)
+/* Those that may not wait until `beyond`; 0: all. */
+static void refuse_parked(struct session *s, int64_t beyond, enum error_kind k, const char *what, int64_t retry_after_ms)
 {
 	uint64_t last = s->ledger.next_seq, seq;
 	struct request *r = s->ledger.head;
 
 	while (r && r->seq <= last) {
 		seq = r->seq;
-		if (r->state == REQ_PARKED && (r->purpose == RQ_CLIENT || r->purpose == RQ_HANDSHAKE)) {
+		bool late = !beyond || (r->hold_until && r->hold_until < beyond);
+		if (r->state == REQ_PARKED && late && (r->purpose == RQ_CLIENT || r->purpose == RQ_HANDSHAKE)) {
 			request_refuse(s, r, k, what, retry_after_ms);
 			for (r = s->ledger.head; r && r->seq <= seq; r = r->next)
 				;
@@ -440,18 +442,22 @@ static void refuse_parked(struct session *s, enum error_kind k, const char *what
 
 static void go_down(struct session *s, const char *why)
 {
+	int64_t floor = s->backoff.floor_until;
 	char text[256];
 
 	session_failed_attempt(s, true);
 	s->down_until = s->now + s->c->max_retry_ms;
+	if (s->down_until < floor)
+		s->down_until = floor;
 	s->wait_until = 0;
 	session_enter(s, SESSION_DOWN, "the retries are used up");
 	snprintf(text, sizeof(text), "%s, and the attempts to reconnect are used up", why);
 	session_note(s, NOTE_WARN, "giving up for now: %s", why);
-	refuse_parked(s, ERR_UPSTREAM_UNAVAILABLE, text, s->c->max_retry_ms);
+	refuse_parked(s, 0, ERR_UPSTREAM_UNAVAILABLE, text, s->down_until - s->now);
 	if (!s->client_initialized && !s->client_modern && s->state == SESSION_DOWN)
 		session_enter(s, SESSION_START, "nothing is known of the server");
 	backoff_reset(&s->backoff);
+	s->backoff.floor_until = floor; /* the server's word outlives our patience */
 }
 
 void session_line_down(struct session *s, const char *why, int64_t floor_ms, int64_t quick_ms)
@@ -480,13 +486,13 @@ void session_line_down(struct session *s, const char *why, int64_t floor_ms, int
 	answer_pings(s);
 	if (s->state != SESSION_WAIT)
 		return;
+	if (floor_ms >= 0)
+		backoff_floor(&s->backoff, floor_ms, s->now);
 	if (s->c->max_retries >= 0 && s->backoff.attempt >= (unsigned)s->c->max_retries) {
 		go_down(s, kept);
 		return;
 	}
 	session_failed_attempt(s, false);
-	if (floor_ms >= 0)
-		backoff_floor(&s->backoff, floor_ms, s->now);
 	if (quick_ms >= 0 && first)
 		s->wait_until = s->now + quick_ms + (int64_t)(rng_unit(&s->rng) * 0.1 * (double)quick_ms);
 	else
@@ -505,6 +511,8 @@ void session_line_down(struct session *s, const char *why, int64_t floor_ms, int
 				(double)(s->wait_until - s->now) / 1000);
 		}
 	}
+	if (s->backoff.floor_until > s->now)
+		refuse_parked(s, s->backoff.floor_until, ERR_RATE_LIMITED, LEFT_ALONE, s->backoff.floor_until - s->now);
 }
 
 void session_auth_refused(struct session *s, const char *what)
@@ -515,7 +523,7 @@ void session_auth_refused(struct session *s, const char *what)
 	session_forget(s);
 	s->down_until = 0;
 	session_enter(s, SESSION_DOWN, "credentials are wanted");
-	refuse_parked(s, ERR_AUTH_REQUIRED, text, session_auth_pause(s));
+	refuse_parked(s, 0, ERR_AUTH_REQUIRED, text, session_auth_pause(s));
 	if (!s->client_initialized && !s->client_modern && s->state == SESSION_DOWN)
 		session_enter(s, SESSION_START, "credentials are wanted");
 }
@@ -526,7 +534,7 @@ void session_unacceptable(struct session *s)
 	session_forget(s);
 	s->down_until = 0; /* the next request tries again, and is told */
 	session_enter(s, SESSION_DOWN, "the server speaks another protocol version now");
-	refuse_parked(s, ERR_UNSUPPORTED, "The server now speaks a protocol version that this client did not agree to", -1);
+	refuse_parked(s, 0, ERR_UNSUPPORTED, "The server now speaks a protocol version that this client did not agree to", -1);
 }
 
 void session_reconnect(struct session *s)
@@ -722,7 +730,7 @@ void session_on_auth(struct session *s, enum signin o, struct span text, int64_t
 	}
 	snprintf(what, sizeof(what), "%.*s", (int)(text.n < 590 ? text.n : 590), text.n ? text.p : "The sign-in failed");
 	offline_forget(s);
-	refuse_parked(s, ERR_AUTH_REQUIRED, what, session_auth_pause(s));
+	refuse_parked(s, 0, ERR_AUTH_REQUIRED, what, session_auth_pause(s));
 	if (s->state == SESSION_AUTH)
 		session_enter(s, !s->client_initialized ? SESSION_START : s->auth_from == SESSION_READY ? SESSION_READY : SESSION_DOWN, "the sign-in failed");
 	s->down_until = now;

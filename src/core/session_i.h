@@ -24,6 +24,9 @@
 #include "wire/jsonrpc.h"
 #include "wire/sse.h"
 
+/* Why a request is refused that would wait for the end of a Retry-After. */
+#define LEFT_ALONE "The server asked to be left alone for longer than a request may wait"
+
 /* log levels, by the numbers of base/log.h, which the core does not include */
 enum { NOTE_ERROR = 1, NOTE_WARN, NOTE_INFO, NOTE_DEBUG, NOTE_TRACE };
 

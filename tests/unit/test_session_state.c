@@ -901,6 +901,90 @@ static void a_retry_after_holds_the_reconnect_back(void **state)
 	play_close(&p);
 }
 
+#define AGAIN "{\"jsonrpc\":\"2.0\",\"id\":\"again\",\"method\":\"initialize\",\"params\":{\"protocolVersion\":\"2025-06-18\",\"capabilities\":{},\"clientInfo\":{\"name\":\"c\",\"version\":\"1\"}}}"
+
+/* Beyond the hold time nobody need wait for it: they are told at once. */
+static void a_retry_after_beyond_the_hold_time_is_told_to_all_who_would_wait(void **state)
+{
+	struct core_config c = http_only();
+	const char *answer = NULL;
+	struct play p;
+
+	(void)state;
+	into(&p, &c, SESSION_READY);
+	play_ask(&p, 9, "prompts/get");
+	play_status(&p, play_must_find(&p, "prompts/get"), 404);
+	play_ask(&p, 10, "prompts/get");
+	play_respond(&p, play_must_find(&p, "initialize"), (struct head){ .status = 503, .retry_after = "600" }, NULL);
+	assert_true(play_refused(&p, "9", "rate_limited"));
+	assert_int_equal(play_answers(&p, "10", &answer), 1);
+	assert_non_null(strstr(answer, "\"retryAfterMs\":600000"));
+	play_pass(&p, 560000);
+	play_ask(&p, 11, "prompts/get");
+	assert_true(play_refused(&p, "11", "rate_limited"));
+	play_pass(&p, 20000); /* 20 s are left: not too long */
+	play_ask(&p, 12, "prompts/get");
+	assert_int_equal(play_answers(&p, "12", NULL), 0);
+	assert_int_equal(play_count(&p, "initialize"), 2);
+	play_serve(&p, 25000);
+	assert_int_equal(play_answers(&p, "12", &answer), 1);
+	assert_non_null(strstr(answer, "good"));
+	play_close(&p);
+}
+
+static void a_retry_after_of_the_first_handshake_holds_for_the_next_one_too(void **state)
+{
+	static const struct { enum transport_choice t; const char *step; int max_retries; } rows[] = {
+		{ TRANSPORT_HTTP, "initialize", -1 }, { TRANSPORT_SSE, "GET", -1 }, { TRANSPORT_SSE, "GET", 0 } };
+
+	(void)state;
+	for (size_t i = 0; i < N(rows); i++) {
+		struct core_config c = play_config();
+		size_t n;
+		struct play p;
+
+		c.transport = rows[i].t;
+		c.max_retries = rows[i].max_retries;
+		play_open(&p, &c, 3);
+		play_client(&p, PLAY_INITIALIZE);
+		play_respond(&p, play_must_find(&p, rows[i].step), (struct head){ .status = 429, .retry_after = "60" }, NULL);
+		assert_int_equal(play_answers(&p, "\"init\"", NULL), 1);
+		assert_true(c.max_retries == 0 || play_refused(&p, "\"init\"", "rate_limited"));
+		play_client(&p, AGAIN);
+		assert_true(play_refused(&p, "\"again\"", "rate_limited"));
+		play_pass(&p, 40000);
+		play_client(&p, PLAY_INITIALIZE);
+		n = p.nstarted;
+		play_pass(&p, 19999);
+		assert_int_equal(p.nstarted, n);
+		play_pass(&p, 2);
+		assert_int_equal(p.nstarted, n + 1);
+		play_close(&p);
+	}
+}
+
+static void retries_that_are_used_up_do_not_make_a_retry_after_shorter(void **state)
+{
+	struct core_config c = http_only();
+	struct play p;
+
+	(void)state;
+	c.max_retries = 1;
+	into(&p, &c, SESSION_WAIT);
+	while (!play_find(&p, "ping"))
+		MUST(play_next(&p));
+	play_respond(&p, play_must_find(&p, "ping"), (struct head){ .status = 429, .retry_after = "300" }, NULL);
+	assert_int_equal(play_state(&p), SESSION_DOWN);
+	play_pass(&p, 299000);
+	play_ask(&p, 11, "prompts/get");
+	assert_int_equal(play_answers(&p, "11", NULL), 1);
+	play_pass(&p, 1000);
+	play_ask(&p, 12, "prompts/get");
+	assert_int_equal(play_answers(&p, "12", NULL), 0);
+	assert_int_not_equal(play_state(&p), SESSION_DOWN);
+	play_close(&p);
+}
+
 static void a_wake_ends_the_backoff_and_probes_a_session_that_seems_well(void **state)
 {
 	struct core_config c = http_only();
@@ -1439,6 +1523,9 @@ int main(void)
 		cmocka_unit_test(when_the_retries_are_used_up_a_later_request_starts_a_fresh_round),
 		cmocka_unit_test(a_long_outage_opens_the_breaker_and_an_answer_closes_it),
 		cmocka_unit_test(a_retry_after_holds_the_reconnect_back),
+		cmocka_unit_test(a_retry_after_beyond_the_hold_time_is_told_to_all_who_would_wait),
+		cmocka_unit_test(a_retry_after_of_the_first_handshake_holds_for_the_next_one_too),
+		cmocka_unit_test(retries_that_are_used_up_do_not_make_a_retry_after_shorter),
 		cmocka_unit_test(a_wake_ends_the_backoff_and_probes_a_session_that_seems_well),
 		cmocka_unit_test(a_sign_in_parks_and_then_sends_or_refuses_or_tells_where_to_go),
 		cmocka_unit_test(a_stream_that_ends_during_the_sign_in_is_noticed_after_it),

@@ -4,6 +4,8 @@
 
 #include "core/session_i.h"
 
+#define RATE_FAR_MS INT64_C(1000000000000) /* what is told of a wait that has no end */
+
 static struct request *first_after(struct session *s, uint64_t seq)
 {
 	struct request *r = s->ledger.head;
@@ -29,6 +31,27 @@ static bool out_of_quota(struct session *s, struct request *r)
 	return s->c->quota_ms && s->quota_used_ms >= s->c->quota_ms;
 }
 
+/* Until the rate allows the next request: what would have to wait longer than a
+ * request may, each for those before it and its own turn, is told now. */
+static void rate_wait(struct session *s)
+{
+	struct request *r = s->ledger.head, *next;
+	double turn = (double)(s->rate_until - s->now), step = 1 / s->bucket.rate_per_ms;
+
+	for (; r; r = next) {
+		next = r->next;
+		if (r->state != REQ_PARKED || r->purpose != RQ_CLIENT || r->attempts || r->cancelled)
+			continue;
+		if (turn <= (double)(r->arrived + s->c->hold_ms - s->now)) {
+			turn += step;
+			continue;
+		}
+		uint64_t was = r->seq;
+		request_refuse(s, r, ERR_RATE_LIMITED, "The request rate that the user allowed is used up", turn < RATE_FAR_MS ? (int64_t)turn : RATE_FAR_MS);
+		next = first_after(s, was);
+	}
+}
+
 /* Sends what may go now, in order of arrival. */
 void session_pump(struct session *s)
 {
@@ -38,8 +61,8 @@ void session_pump(struct session *s)
 	if (s->state != SESSION_READY && !(s->state == SESSION_DRAIN && s->era != ERA_NONE && s->auth_from == SESSION_READY))
 		return;
 	eras_pump(s);
-	if (!s->parked || (s->rate_until && s->now < s->rate_until))
-		return;
+	if (s->parked && s->rate_until > s->now)
+		rate_wait(s);
 	for (r = s->ledger.head; r && s->parked; r = next) {
 		next = r->next;
 		if (r->state != REQ_PARKED || (r->not_before && s->now < r->not_before))
@@ -60,16 +83,16 @@ void session_pump(struct session *s)
 			continue;
 		}
 		if (r->purpose == RQ_CLIENT && r->attempts == 0) {
-			int64_t wait = bucket_take(&s->bucket, s->now);
-			if (wait > s->c->hold_ms) {
-				request_refuse(s, r, ERR_RATE_LIMITED, "The request rate that the user allowed is used up", wait);
-				continue;
-			}
+			int64_t wait = s->rate_until > s->now ? 0 : bucket_take(&s->bucket, s->now);
 			if (wait > 0) {
+				uint64_t was = r->seq;
 				s->rate_until = s->now + wait;
 				session_due(s, s->rate_until);
-				break;
+				rate_wait(s);
+				next = first_after(s, was);
 			}
+			if (s->rate_until > s->now)
+				continue; /* what was sent before may go again meanwhile */
 			s->quota_used++;
 		}
 		uint64_t seq = r->seq;

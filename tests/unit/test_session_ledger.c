@@ -795,6 +795,55 @@ static void the_rate_limit_spreads_requests_and_refuses_what_would_wait_too_long
 	play_close(&p);
 }
 
+/* Six a minute: each waits for those before it, and 25 s is as long as one may. */
+static void a_turn_that_would_come_too_late_is_refused_on_arrival(void **state)
+{
+	struct core_config c = play_config();
+	const char *answer = NULL;
+	char id[8];
+	struct play p;
+
+	(void)state;
+	c.rate_per_s = 0.1;
+	c.rate_burst = 1;
+	c.probe_after_ms = c.keepalive_ms = 0;
+	play_open(&p, &c, 3);
+	play_ready(&p, false);
+	for (int i = 10; i < 16; i++) {
+		play_ask(&p, i, "prompts/get"); /* 10 at once, 11 in 10 s, 12 in 20 s */
+		snprintf(id, sizeof(id), "%d", i);
+		assert_int_equal(play_answers(&p, id, &answer), i > 12);
+	}
+	assert_non_null(strstr(answer, "\"kind\":\"rate_limited\""));
+	assert_non_null(strstr(answer, "\"retryAfterMs\":30000"));
+	play_pass(&p, 7000);
+	play_ask(&p, 16, "prompts/get"); /* in 23 s */
+	assert_int_equal(play_answers(&p, "16", NULL), 0);
+	play_pass(&p, 23000);
+	assert_int_equal(play_count(&p, "prompts/get"), 4);
+	play_close(&p);
+}
+
+static void the_rate_limit_does_not_hold_up_what_was_sent_before(void **state)
+{
+	struct core_config c = play_config();
+	struct play p;
+
+	(void)state;
+	c.rate_per_s = 1e-300;
+	c.rate_burst = 1;
+	play_open(&p, &c, 3);
+	play_ready(&p, false);
+	play_ask(&p, 10, "prompts/get");
+	play_ask(&p, 11, "prompts/get");
+	assert_true(play_refused(&p, "11", "rate_limited"));
+	play_status(&p, play_must_find(&p, "prompts/get"), 429);
+	play_pass(&p, 5000);
+	play_json(&p, play_must_find(&p, "prompts/get"), "\"result\":{}");
+	assert_int_equal(play_answers(&p, "10", NULL), 1);
+	play_close(&p);
+}
+
 static void a_quota_of_requests_or_of_time_ends_the_session_for_the_agent(void **state)
 {
 	struct core_config c = play_config();
@@ -940,6 +989,8 @@ int main(void)
 		cmocka_unit_test(the_attempts_of_a_request_are_bounded),
 		cmocka_unit_test(a_retry_after_is_waited_for_and_one_beyond_the_hold_time_is_told_at_once),
 		cmocka_unit_test(the_rate_limit_spreads_requests_and_refuses_what_would_wait_too_long),
+		cmocka_unit_test(a_turn_that_would_come_too_late_is_refused_on_arrival),
+		cmocka_unit_test(the_rate_limit_does_not_hold_up_what_was_sent_before),
 		cmocka_unit_test(a_quota_of_requests_or_of_time_ends_the_session_for_the_agent),
 		cmocka_unit_test(no_more_requests_than_allowed_are_under_way),
 		cmocka_unit_test(a_parked_request_is_cancelled_without_a_word_to_the_server),

@@ -373,6 +373,13 @@ void request_failed(struct session *s, struct request *r, const struct failure *
 		session_line_down(s, f->what, f->retry_after_ms, -1);
 }
 
+int64_t request_pace(const struct request *r)
+{
+	int64_t ms = r->retry_ms > 0 ? r->retry_ms : 0;
+
+	return ms < RETRY_AFTER_MAX_MS ? ms : RETRY_AFTER_MAX_MS;
+}
+
 /* The response stream ended without the answer. clean: properly. */
 void request_stream_ended(struct session *s, struct request *r, bool clean, const char *what)
 {

@@ -325,7 +325,7 @@ void judge_resume(struct session *s, struct xfer *x, struct request *r, const st
 		return;
 	}
 	r->state = REQ_BROKEN;
-	r->not_before = request_backoff(s, r, x->retry_after_ms);
+	r->not_before = request_backoff(s, r, x->retry_after_ms) + request_pace(r);
 	session_due(s, r->not_before);
 	if (f.line && s->state == SESSION_READY)
 		session_line_down(s, f.what, -1, -1);

@@ -496,7 +496,7 @@ void session_line_down(struct session *s, const char *why, int64_t floor_ms, int
 	if (quick_ms >= 0 && first)
 		s->wait_until = s->now + quick_ms + (int64_t)(rng_unit(&s->rng) * 0.1 * (double)quick_ms);
 	else
-		s->wait_until = backoff_next(&s->backoff, &s->rng, s->now);
+		s->wait_until = backoff_next(&s->backoff, &s->rng, s->now) + (s->era == ERA_SSE ? stream_pace(s) : 0);
 	if (breaker_probe_at(&s->breaker) > s->wait_until)
 		s->wait_until = breaker_probe_at(&s->breaker);
 	if (s->note_level >= (first ? NOTE_INFO : NOTE_DEBUG)) {

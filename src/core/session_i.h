@@ -304,6 +304,8 @@ int request_post_to(struct session *s, struct request *r, struct span url, unsig
 void request_resume(struct session *s, struct request *r);
 /* When the next attempt of this one request may come. */
 int64_t request_backoff(struct session *s, struct request *r, int64_t retry_after_ms);
+/* The `retry` that the server gave for its stream; 0: none. */
+int64_t request_pace(const struct request *r);
 /* Its response stream ended without the answer; clean: properly. */
 void request_stream_ended(struct session *s, struct request *r, bool clean, const char *what);
 /* Which request an answer's id belongs to; r: whose exchange brought it. */
@@ -344,6 +346,8 @@ void stream_on_done(struct session *s, struct xfer *x, const struct http_result 
 void stream_on_time(struct session *s);
 int64_t stream_deadline(const struct session *s);
 void stream_schedule(struct session *s, bool failed);
+/* The `retry` that the server gave for it; 0: none. */
+int64_t stream_pace(const struct session *s);
 
 /* ---- replay.c ----------------------------------------------------------------------------------- */
 void probe_begin(struct session *s);

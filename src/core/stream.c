@@ -84,13 +84,20 @@ static void wait_for(struct session *s, int64_t ms)
 	s->stream.next_at = s->now + (ms > RETRY_AFTER_MAX_MS ? RETRY_AFTER_MAX_MS : ms);
 }
 
+int64_t stream_pace(const struct session *s)
+{
+	int64_t ms = s->stream.retry_ms > 0 ? s->stream.retry_ms : 0;
+
+	return ms < RETRY_AFTER_MAX_MS ? ms : RETRY_AFTER_MAX_MS;
+}
+
 /* Now, unless it is open or not to be had. */
 void stream_schedule(struct session *s, bool failed)
 {
 	struct stream *t = &s->stream;
 
-	if (failed) {
-		wait_for(s, backoff_next(&t->backoff, &s->rng, s->now) - s->now);
+	if (failed) { /* the backoff comes on top of the server's own pace */
+		wait_for(s, stream_pace(s) + backoff_next(&t->backoff, &s->rng, s->now) - s->now);
 		return;
 	}
 	if (wanted(s) && (t->state == STREAM_WAITING || t->state == STREAM_OFF))
@@ -247,7 +254,7 @@ static void sse_stream_done(struct session *s, struct xfer *x, const struct http
 	snprintf(text, sizeof(text), "the server answered the stream request with HTTP %d", x->status);
 	if (s->state == SESSION_READY) {
 		keepalive_on_cut(s, s->now - t->byte_at);
-		session_line_down(s, what, -1, t->retry_ms > 0 ? t->retry_ms : -1);
+		session_line_down(s, what, -1, t->retry_ms == 0 ? s->c->initial_retry_ms : t->retry_ms > 0 ? stream_pace(s) : -1);
 		return;
 	}
 	if (s->state != SESSION_PROBE && s->state != SESSION_REVIVE)

@@ -458,6 +458,31 @@ static void a_server_that_closes_after_priming_is_polled_at_its_own_pace(void **
 	play_close(&p);
 }
 
+static void a_resume_that_fails_adds_the_backoff_to_the_servers_pace(void **state)
+{
+	struct core_config c = play_config();
+	struct transfer *t;
+	struct play p;
+
+	(void)state;
+	c.max_retry_ms = 2000;
+	c.keepalive_ms = c.probe_after_ms = 0;
+	play_open(&p, &c, 5);
+	play_ready(&p, false);
+	play_call(&p, 9, "act");
+	t = play_must_find(&p, "tools/call");
+	play_sse(&p, t);
+	play_data(&p, t, "id: 1\nretry: 5000\ndata:\n\n");
+	play_done(&p, t, HTTP_OK, true);
+	for (int n = 0; n < 5; n++) {
+		play_pass(&p, 4999);
+		assert_null(play_find(&p, "GET"));
+		play_pass(&p, 2001);
+		play_status(&p, play_must_find(&p, "GET"), 503);
+	}
+	play_close(&p);
+}
+
 static void a_stream_that_can_not_be_resumed_falls_under_the_rule(void **state)
 {
 	static const struct { const char *tool; bool again; } rows[] = { { "act", false }, { "safe", true } };
@@ -977,6 +1002,7 @@ int main(void)
 		cmocka_unit_test(every_attempt_of_a_call_carries_one_idempotency_key),
 		cmocka_unit_test(a_stream_with_event_ids_is_resumed_and_no_event_is_told_twice),
 		cmocka_unit_test(a_server_that_closes_after_priming_is_polled_at_its_own_pace),
+		cmocka_unit_test(a_resume_that_fails_adds_the_backoff_to_the_servers_pace),
 		cmocka_unit_test(a_stream_that_can_not_be_resumed_falls_under_the_rule),
 		cmocka_unit_test(a_broken_stream_is_given_up_at_the_request_timeout_though_the_line_is_down),
 		cmocka_unit_test(a_cancelled_request_is_not_resumed),

@@ -1205,6 +1205,46 @@ static void a_standing_stream_that_ends_is_opened_again_at_its_own_pace(void **s
 	play_close(&p);
 }
 
+/* The server's `retry` is the least; a failed attempt adds the backoff to it. */
+static void a_failed_reopening_adds_the_backoff_to_the_servers_pace(void **state)
+{
+	static const struct { bool old; const char *retry; int64_t first, least, most; } rows[] = {
+		{ false, "retry: 10000\n\n", 10000, 10000, 14000 }, { true, "retry: 10000\n\n", 10000, 10000, 14000 },
+		{ false, "retry: 0\n\n", 1000, 0, 4000 }, { true, "retry: 0\n\n", 1000, 0, 4000 },
+		{ false, "retry: 99999999\n\n", 3600000, 3600000, 3604000 }, { true, "retry: 99999999\n\n", 3600000, 3600000, 3604000 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < N(rows); i++) {
+		struct core_config c = rows[i].old ? sse_only() : http_only();
+		struct transfer *g;
+		struct play p;
+		int64_t at, wait;
+
+		c.max_retry_ms = 4000;
+		c.keepalive_ms = 0;
+		play_open(&p, &c, 5);
+		if (rows[i].old)
+			play_ready_sse(&p);
+		else
+			play_ready(&p, true);
+		g = play_open_stream(&p);
+		play_data(&p, g, rows[i].retry);
+		play_pass(&p, 6000);
+		play_done(&p, g, HTTP_OK, true);
+		for (int n = 0; n < 8; n++) {
+			at = p.now;
+			while (!(g = play_find(&p, "GET")))
+				MUST(play_next(&p));
+			wait = p.now - at;
+			if (n ? wait < rows[i].least || wait > rows[i].most : wait < rows[i].first || wait > rows[i].first + rows[i].first / 10)
+				fail_msg("row %zu, attempt %d: after %lld ms", i, n, (long long)wait);
+			play_status(&p, g, 503);
+		}
+		play_close(&p);
+	}
+}
+
 static void what_the_standing_get_meets_never_refuses_a_post(void **state)
 {
 	static const struct { int status; bool again, ping; } rows[] = {
@@ -1534,6 +1574,7 @@ int main(void)
 		cmocka_unit_test(two_server_requests_under_one_id_are_answered_in_their_order),
 		cmocka_unit_test(a_lost_session_told_on_a_stream_is_one_and_told_again_is_an_answer),
 		cmocka_unit_test(a_standing_stream_that_ends_is_opened_again_at_its_own_pace),
+		cmocka_unit_test(a_failed_reopening_adds_the_backoff_to_the_servers_pace),
 		cmocka_unit_test(what_the_standing_get_meets_never_refuses_a_post),
 		cmocka_unit_test(a_stream_with_a_habit_is_dead_after_three_missed_beats),
 		cmocka_unit_test(a_fixed_idle_timeout_rules_where_it_is_given),

@@ -56,7 +56,6 @@ void eras_answer_locally(struct session *s, struct request *r, struct span resul
 void eras_answer_error(struct session *s, struct request *r, int code, const char *message, struct span data);
 /* Puts answer m, with its result or error replaced by body (raw), before the client. */
 void eras_send_answer(struct session *s, struct request *r, const char *member, struct span body);
-struct request *eras_request(struct session *s, uint64_t token);
 
 /* ---- eras_legacy.c ---- */
 void legacy_initialize_result(struct session *s, struct request *r, struct span discover);

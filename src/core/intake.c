@@ -194,6 +194,17 @@ static void client_request(struct session *s, const struct rpc_msg *m, struct bu
 
 /* ---- notifications and answers -------------------------------------------------------------------- */
 
+static void cancel_upstream(struct session *s, struct request *r, const char *reason)
+{
+	struct request *hedge = eras_request(s, r->twin);
+
+	outbox_cancelled(s, r->uid, reason);
+	if (hedge) {
+		outbox_cancelled(s, hedge->uid, reason);
+		request_drop(s, hedge);
+	}
+}
+
 static void client_cancelled(struct session *s, const struct rpc_msg *m)
 {
 	struct span id = json_get(m->params, "requestId");
@@ -215,9 +226,9 @@ static void client_cancelled(struct session *s, const struct rpc_msg *m)
 	}
 	buf_init(&text, 4096);
 	if (json_type(reason) == '"' && json_string(reason, &text) == 0 && buf_append(&text, "", 1) == 0)
-		outbox_cancelled(s, r->uid, buf_data(&text));
+		cancel_upstream(s, r, buf_data(&text));
 	else
-		outbox_cancelled(s, r->uid, NULL);
+		cancel_upstream(s, r, NULL);
 	buf_fini(&text);
 	if (r->state == REQ_BROKEN)
 		request_drop(s, r); /* no stream of it is open: nothing is fetched any more */

@@ -400,6 +400,8 @@ bool eras_answer(struct session *s, struct request *r, const struct rpc_msg *m, 
 bool eras_inbound(struct session *s, struct request *r, const struct rpc_msg *m);
 /* An attempt of RQ_DISCOVER or RQ_LISTEN failed; frees or reposts r. */
 void eras_failed(struct session *s, struct request *r, const struct failure *f);
+/* The request with this token, of whatever purpose; NULL: it is gone (or token is 0). */
+struct request *eras_request(struct session *s, uint64_t token);
 void eras_forget_request(struct session *s, struct request *r);
 void eras_free(struct session *s);
 /* A request that is about to be posted: true when it was dealt with here. */

@@ -1484,6 +1484,28 @@ static void a_quiet_read_is_hedged_and_the_first_answer_wins(void **state)
 	play_close(&p);
 }
 
+static void a_hedge_is_cancelled_with_what_it_stands_beside(void **state)
+{
+	struct core_config c = http_only();
+	struct transfer *first, *second;
+	struct play p;
+
+	(void)state;
+	into(&p, &c, SESSION_READY);
+	play_ask(&p, 9, "resources/read");
+	first = play_must_find(&p, "resources/read");
+	play_pass(&p, 15000);
+	play_json(&p, play_must_find(&p, "ping"), "\"result\":{}");
+	second = p.transfers;
+	assert_true(second != first && span_is(transfer_msg(second).method, "resources/read"));
+	play_cancel(&p, 9);
+	assert_true(second->cancelled);
+	play_serve(&p, 1);
+	assert_int_equal(play_count(&p, "notifications/cancelled"), 2);
+	assert_int_equal(play_answers(&p, "9", NULL), 0);
+	play_close(&p);
+}
+
 static void a_quiet_call_of_a_tool_waits_when_the_ping_is_answered_and_fails_when_not(void **state)
 {
 	struct core_config c = http_only();
@@ -1584,6 +1606,7 @@ int main(void)
 		cmocka_unit_test(a_line_that_cuts_quiet_streams_does_so_once),
 		cmocka_unit_test(a_keepalive_without_cuts_becomes_rarer),
 		cmocka_unit_test(a_quiet_read_is_hedged_and_the_first_answer_wins),
+		cmocka_unit_test(a_hedge_is_cancelled_with_what_it_stands_beside),
 		cmocka_unit_test(a_quiet_call_of_a_tool_waits_when_the_ping_is_answered_and_fails_when_not),
 		cmocka_unit_test(a_redirect_to_another_origin_or_without_end_is_an_error),
 	};

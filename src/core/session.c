@@ -767,6 +767,17 @@ void session_on_auth_url(struct session *s, struct span url, int64_t now)
 		session_send_owned(s, &b);
 }
 
+/* What is under way is among what the answer to a ping now decides about. */
+static void probe_all(struct session *s)
+{
+	for (struct request *r = s->ledger.head; r; r = r->next)
+		if (r->purpose == RQ_CLIENT && (r->state == REQ_SENT || r->state == REQ_STREAMING) && !r->patient_until)
+			r->probed_at = s->now;
+	if (s->ping) /* from before */
+		request_drop(s, s->ping);
+	session_ping(s);
+}
+
 void session_on_wake(struct session *s, bool forced, int64_t now)
 {
 	s->now = now;
@@ -784,7 +795,7 @@ void session_on_wake(struct session *s, bool forced, int64_t now)
 			session_line_down(s, "asked to reconnect", -1, 0);
 			break;
 		}
-		session_ping(s);
+		probe_all(s);
 		stream_schedule(s, false);
 		break;
 	default:

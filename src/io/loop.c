@@ -17,7 +17,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#if !defined(__linux__) && !defined(LOOP_POLL)
+#ifdef __linux__
+#include <sys/timerfd.h>
+#elif !defined(LOOP_POLL)
 #define LOOP_POLL
 #endif
 #ifdef LOOP_POLL
@@ -30,6 +32,7 @@
 #define LOOP_SIGNALS 16     /* different ones that can be caught */
 #define LOOP_SAME 2         /* of one kind that wait to be taken; more tell nothing new */
 #define LOOP_FIRST_FDS 64
+#define FAR_S ((time_t)(sizeof(time_t) > 4 ? INT64_C(1) << 33 : INT32_MAX)) /* the year 2242 */
 
 enum watch_kind { WATCH_NONE, WATCH_FD, WATCH_FILE };
 
@@ -49,6 +52,7 @@ struct loop {
 #else
 	int epfd;
 #endif
+	int clockfd; /* readable when the wall clock was set, which every resume from sleep does; -1 none */
 	int sigpipe[2];
 	int queued[LOOP_SIGNALS * LOOP_SAME], nqueued;
 	struct { int signo; struct sigaction old; } saved[LOOP_SIGNALS];
@@ -135,6 +139,23 @@ static void add_event(struct loop *l, int fd, bool in, bool out, bool hup, struc
 
 static void signals_collect(struct loop *l);
 
+/* The loop's own descriptors: true when it was one of them. */
+static bool own_event(struct loop *l, int fd)
+{
+	uint64_t ticks;
+	ssize_t rc;
+
+	if (fd == l->sigpipe[0]) {
+		signals_collect(l);
+		return true;
+	}
+	if (fd != l->clockfd)
+		return false;
+	rc = read(fd, &ticks, sizeof(ticks)); /* fails with ECANCELED; to have woken is enough */
+	(void)rc;
+	return true;
+}
+
 #ifdef LOOP_POLL
 
 static int backend_open(struct loop *l)
@@ -182,9 +203,7 @@ static int wait_fds(struct loop *l, int timeout, struct loop_event *ev, int max)
 
 		if (!re)
 			continue;
-		if (fd == l->sigpipe[0])
-			signals_collect(l);
-		else
+		if (!own_event(l, fd))
 			add_event(l, fd, re & POLLIN, re & POLLOUT, re & (POLLHUP | POLLERR | POLLNVAL), ev, &got);
 		l->turn = (fd + 1) % l->nwatch;
 	}
@@ -238,9 +257,7 @@ static int wait_fds(struct loop *l, int timeout, struct loop_event *ev, int max)
 		int fd = e[i].data.fd;
 		uint32_t re = e[i].events;
 
-		if (fd == l->sigpipe[0])
-			signals_collect(l);
-		else if (fd < l->nwatch && l->watch[fd].kind == WATCH_FD)
+		if (!own_event(l, fd) && fd < l->nwatch && l->watch[fd].kind == WATCH_FD)
 			add_event(l, fd, re & EPOLLIN, re & EPOLLOUT, re & (EPOLLHUP | EPOLLERR), ev, &got);
 	}
 	return got;
@@ -250,6 +267,28 @@ static int wait_fds(struct loop *l, int timeout, struct loop_event *ev, int max)
 
 /* ---- the loop ---- */
 
+/* The clock that deadlines are counted by stands still while the machine sleeps,
+ * so nothing would wake us when it wakes. A timer for the end of time that is
+ * cancelled when the wall clock is set does, and costs nothing. Without it a
+ * sleep is noticed at the next event or deadline. */
+static void clock_watch(struct loop *l)
+{
+#if defined(__linux__) && defined(TFD_TIMER_CANCEL_ON_SET)
+	const struct itimerspec never = { .it_value.tv_sec = FAR_S };
+
+	l->clockfd = timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (l->clockfd < 0)
+		return;
+	if (timerfd_settime(l->clockfd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &never, NULL) == 0 &&
+	    loop_set(l, l->clockfd, LOOP_READ, 0) == 0)
+		return;
+	close(l->clockfd);
+	l->clockfd = -1;
+#else
+	(void)l;
+#endif
+}
+
 struct loop *loop_new(struct err *e)
 {
 	struct loop *l = calloc(1, sizeof(*l));
@@ -258,12 +297,13 @@ struct loop *loop_new(struct err *e)
 		err_set(e, "no memory for the event loop");
 		return NULL;
 	}
-	l->sigpipe[0] = l->sigpipe[1] = -1;
+	l->sigpipe[0] = l->sigpipe[1] = l->clockfd = -1;
 	if (backend_open(l) < 0) {
 		err_set(e, "can not create the event loop (%s)", strerror(errno));
 		free(l);
 		return NULL;
 	}
+	clock_watch(l);
 	return l;
 }
 
@@ -286,6 +326,8 @@ void loop_free(struct loop *l)
 	if (!l)
 		return;
 	signals_restore(l);
+	if (l->clockfd >= 0)
+		close(l->clockfd);
 	backend_close(l);
 	free(l->watch);
 	free(l);

@@ -25,7 +25,7 @@ int loop_set(struct loop *l, int fd, unsigned events, uint64_t tag);
 void loop_del(struct loop *l, int fd);
 /* Waits until something is ready, a watched signal came or deadline_ms
  * (absolute, loop_now(); 0 = none) has passed. Fills up to max events; returns
- * how many (0 at the deadline or for a signal). */
+ * how many (0 at the deadline, for a signal, or when the machine woke from sleep). */
 int loop_wait(struct loop *l, int64_t deadline_ms, struct loop_event *ev, int max);
 /* Monotonic milliseconds, read afresh. */
 int64_t loop_now(void);

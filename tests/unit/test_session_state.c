@@ -1006,6 +1006,47 @@ static void a_wake_ends_the_backoff_and_probes_a_session_that_seems_well(void **
 	play_close(&p);
 }
 
+static void a_wake_asks_anew_and_the_answer_decides_about_what_is_under_way(void **state)
+{
+	(void)state;
+	for (int alive = 0; alive < 2; alive++) {
+		struct core_config c = http_only();
+		struct transfer *call, *polled, *ping;
+		struct play p;
+
+		into(&p, &c, SESSION_READY);
+		play_call(&p, 8, "act");
+		call = play_must_find(&p, "tools/call");
+		play_pass(&p, 15000);
+		ping = play_must_find(&p, "ping"); /* under way when the lid was closed */
+		play_call(&p, 9, "act");
+		polled = p.transfers;
+		play_sse(&p, polled);
+		play_event(&p, polled, "1", "");
+		p.now += 10;
+		session_on_wake(p.s, false, p.now);
+		play_perform(&p);
+		assert_true(ping->cancelled);
+		ping = play_must_find(&p, "ping");
+		if (alive)
+			play_json(&p, ping, "\"result\":{}");
+		else
+			play_fail(&p, ping, HTTP_RESET, true);
+		play_on_time(&p);
+		/* without event ids there is nothing to take up: wait, or know that it is lost */
+		assert_int_equal(call->open, alive);
+		assert_int_equal(play_refused(&p, "8", "outcome_unknown"), !alive);
+		assert_true(polled->cancelled);
+		assert_int_equal(play_answers(&p, "9", NULL), 0);
+		play_serve(&p, 3000);
+		struct transfer *get = p.transfers;
+		while (get && !(get->method == HTTP_GET && memmem(buf_data(&get->lines), get->lines.len, "Last-Event-ID: 1", 16)))
+			get = get->next;
+		assert_non_null(get);
+		play_close(&p);
+	}
+}
+
 /* ---- AUTH ------------------------------------------------------------------------------------------------- */
 
 static void a_sign_in_parks_and_then_sends_or_refuses_or_tells_where_to_go(void **state)
@@ -1589,6 +1630,7 @@ int main(void)
 		cmocka_unit_test(a_retry_after_of_the_first_handshake_holds_for_the_next_one_too),
 		cmocka_unit_test(retries_that_are_used_up_do_not_make_a_retry_after_shorter),
 		cmocka_unit_test(a_wake_ends_the_backoff_and_probes_a_session_that_seems_well),
+		cmocka_unit_test(a_wake_asks_anew_and_the_answer_decides_about_what_is_under_way),
 		cmocka_unit_test(a_sign_in_parks_and_then_sends_or_refuses_or_tells_where_to_go),
 		cmocka_unit_test(a_stream_that_ends_during_the_sign_in_is_noticed_after_it),
 		cmocka_unit_test(a_request_never_overtakes_an_earlier_notification_but_does_not_wait_for_ever),

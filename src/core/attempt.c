@@ -284,13 +284,7 @@ void request_refuse(struct session *s, struct request *r, enum error_kind k, con
 		return;
 	}
 	snprintf(e.ref, sizeof(e.ref), "%08x", (unsigned)(rng_next(&s->rng) >> 32));
-	buf_reset(&s->out);
-	if (answer_write(&s->out, eras_client_id(r), &e) == 0) {
-		struct buf b;
-		buf_init(&b, s->out.max);
-		buf_move(&b, &s->out);
-		session_send_owned(s, &b);
-	}
+	session_send_own_error(s, eras_client_id(r), &e);
 	s->n.errors[k]++;
 	s->n.answers++;
 	if (s->note_level >= NOTE_INFO) {
@@ -441,12 +435,6 @@ void request_new_own(struct session *s, struct request **out, enum req_purpose p
 
 void request_deliver_result(struct session *s, struct request *r, struct span result)
 {
-	struct buf b;
-
-	buf_init(&b, result.n + r->id.n + 64);
-	if (rpc_write_result(&b, r->id, result) == 0)
-		session_send_owned(s, &b);
-	else
-		buf_fini(&b);
+	session_send_result(s, r->id, result);
 	s->n.answers++;
 }

@@ -60,19 +60,25 @@ static bool retry_this_error(struct session *s, struct request *r, const struct 
 /* Passes the answer on under the client's own id. */
 static void pass_answer(struct session *s, struct request *r, const struct rpc_msg *m)
 {
+	struct own_error e = { .kind = ERR_MESSAGE_TOO_LARGE, .what = "There was not enough memory for the answer of the server",
+		.may_have_run = true, .retry_after_ms = -1, .attempts = r->attempts,
+		.tool = r->is_tool_call && !s->c->tool_errors_protocol, .has_run_state = r->is_tool_call };
 	struct span id = eras_client_id(r);
+	struct json_edit edit = { m->id, id };
+	struct buf b;
 
 	if (span_eq(m->id, id)) {
-		session_send(s, m->text);
-		return;
-	}
-	struct json_edit e = { m->id, id };
-	struct buf b;
-	buf_init(&b, m->text.n + id.n + 16);
-	if (json_splice(&b, m->text, &e, 1) == 0)
-		session_send_owned(s, &b);
-	else
+		if (session_send(s, m->text))
+			return;
+	} else {
+		buf_init(&b, m->text.n + id.n + 16);
+		if (json_splice(&b, m->text, &edit, 1) == 0) {
+			session_send_owned(s, &b);
+			return;
+		}
 		buf_fini(&b);
+	}
+	session_send_own_error(s, id, &e);
 }
 
 /* The answer has come: the transfer that brought it ends by itself. */

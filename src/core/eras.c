@@ -198,14 +198,19 @@ void eras_send_answer(struct session *s, struct request *r, const char *member, 
 {
 	struct span id = eras_client_id(r);
 	struct buf b;
+	int bad;
 
 	if (r->cancelled)
 		return;
 	buf_init(&b, TEXT_MAX);
-	if (buf_puts(&b, "{\"jsonrpc\":\"2.0\",\"id\":") || buf_add(&b, id) || buf_printf(&b, ",\"%s\":", member) || buf_add(&b, body) || buf_puts(&b, "}"))
-		buf_fini(&b);
-	else
+	do {
+		buf_reset(&b);
+		bad = buf_puts(&b, "{\"jsonrpc\":\"2.0\",\"id\":") || buf_add(&b, id) || buf_printf(&b, ",\"%s\":", member) || buf_add(&b, body) || buf_puts(&b, "}");
+	} while (bad && session_relieve(s));
+	if (!bad)
 		session_send_owned(s, &b);
+	else
+		buf_fini(&b);
 }
 
 void eras_answer_locally(struct session *s, struct request *r, struct span result)
@@ -217,13 +222,8 @@ void eras_answer_locally(struct session *s, struct request *r, struct span resul
 
 void eras_answer_error(struct session *s, struct request *r, int code, const char *message, struct span data)
 {
-	struct buf b;
-
-	buf_init(&b, TEXT_MAX);
-	if (!r->cancelled && rpc_write_error(&b, eras_client_id(r), code, span_str(message), data) == 0)
-		session_send_owned(s, &b);
-	else
-		buf_fini(&b);
+	if (!r->cancelled)
+		session_send_error(s, eras_client_id(r), code, message, data);
 	s->n.answers++;
 	request_drop(s, r);
 }
@@ -350,15 +350,9 @@ bool eras_unbind(struct session *s)
 /* Every request of the stateless protocol says its version (basic, "_meta"). */
 static bool says_no_version(struct session *s, const struct rpc_msg *m)
 {
-	struct buf b;
-
 	if (json_get(json_get(m->params, "_meta"), META_VERSION).p)
 		return false;
-	buf_init(&b, TEXT_MAX);
-	if (rpc_write_error(&b, m->id, -32602, SPAN_LIT("Invalid params: _meta must hold " META_VERSION " in every request"), SPAN_NONE) == 0)
-		session_send_owned(s, &b);
-	else
-		buf_fini(&b);
+	session_send_error(s, m->id, -32602, "Invalid params: _meta must hold " META_VERSION " in every request", SPAN_NONE);
 	return true;
 }
 

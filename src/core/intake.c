@@ -8,16 +8,11 @@
 
 static void refuse_line(struct session *s, struct span id, int code, const char *why)
 {
-	struct buf b;
 	char text[200];
 
 	snprintf(text, sizeof(text), "%s: %s", code == -32700 ? "Parse error" : "Invalid request", why ? why : "not a JSON-RPC 2.0 message");
 	session_note(s, NOTE_WARN, "refused a line of the client: %s", text);
-	buf_init(&b, id.n + 1024);
-	if (rpc_write_error(&b, id, code, span_str(text), SPAN_NONE) == 0)
-		session_send_owned(s, &b);
-	else
-		buf_fini(&b);
+	session_send_error(s, id, code, text, SPAN_NONE);
 }
 
 /* ---- requests --------------------------------------------------------------------------------- */
@@ -28,10 +23,7 @@ static struct request *request_add(struct session *s, const struct rpc_msg *m, s
 
 	if (!r || ledger_set_line(&s->ledger, r, m, big) != 0) {
 		struct own_error e = { .kind = ERR_QUEUE_FULL, .what = "There was not enough memory for the request", .retry_after_ms = -1 };
-		struct buf b;
-		buf_init(&b, m->id.n + 4096);
-		if (answer_write(&b, m->id, &e) == 0)
-			session_send_owned(s, &b);
+		session_send_own_error(s, m->id, &e);
 		if (r) {
 			s->parked++;
 			request_drop(s, r);
@@ -162,10 +154,7 @@ static void client_request(struct session *s, const struct rpc_msg *m, struct bu
 		return;
 	}
 	if (span_is(m->method, "ping") && s->state != SESSION_READY) {
-		struct buf b;
-		buf_init(&b, m->id.n + 128);
-		if (rpc_write_result(&b, m->id, SPAN_LIT("{}")) == 0)
-			session_send_owned(s, &b);
+		session_send_result(s, m->id, SPAN_LIT("{}"));
 		return;
 	}
 	if (eras_intake(s, m))

@@ -18,6 +18,8 @@
 #define DELETE_SIGNAL_MS 300
 #define PARKED_BYTES ((size_t)8 << 20)  /* past it stdin is not read while requests wait */
 #define WAKE_QUIET_MS 1000
+#define RESERVE_BYTES ((size_t)32 * 1024)
+#define ACTS_FIRST 16
 
 const char *session_state_name(enum session_state st)
 {
@@ -86,7 +88,8 @@ struct session *session_new(const struct core_config *c, const struct session_se
 	stream_init(s);
 	s->catalog = catalog_new(c, seed->key);
 	s->url = strdup(url);
-	if (!s->catalog || !s->url || ledger_init(&s->ledger, s->seed) != 0) {
+	s->reserve = malloc(RESERVE_BYTES);
+	if (!s->catalog || !s->url || !s->reserve || ledger_init(&s->ledger, s->seed) != 0) {
 		session_free(s);
 		return NULL;
 	}
@@ -120,6 +123,7 @@ void session_free(struct session *s)
 		buf_fini(&s->acts[i].owned);
 	free(s->acts);
 	catalog_free(s->catalog);
+	free(s->reserve);
 	free(s->url);
 	struct buf *all[] = { &s->sid, &s->endpoint, &s->headers, &s->scratch, &s->out, &s->init_params, &s->init_result,
 		&s->init_error, &s->level_params, &s->auth_text, &s->grave };
@@ -130,18 +134,39 @@ void session_free(struct session *s)
 
 /* ---- actions ------------------------------------------------------------------------------------ */
 
+bool session_relieve(struct session *s)
+{
+	bool had = s->reserve != NULL;
+
+	free(s->reserve);
+	s->reserve = NULL;
+	return had;
+}
+
+static int acts_grow(struct session *s)
+{
+	size_t cap = s->acts_cap ? 2 * s->acts_cap : ACTS_FIRST;
+	struct action *a;
+
+	do
+		a = realloc(s->acts, cap * sizeof(*a));
+	while (!a && session_relieve(s));
+	if (!a)
+		return -1;
+	s->acts = a;
+	s->acts_cap = cap;
+	return 0;
+}
+
+/* A place for the cancellation of every transfer is kept free: one that ran on
+ * unheard would read from what is gone. */
 struct action *session_act(struct session *s, enum action_kind k)
 {
-	if (s->nacts == s->acts_cap) {
-		size_t cap = s->acts_cap ? 2 * s->acts_cap : 16;
-		struct action *a = realloc(s->acts, cap * sizeof(*a));
-		if (!a) {
-			s->memory_low = true;
+	size_t kept = k == ACT_CANCEL ? 0 : s->live_xfers;
+
+	while (s->acts_cap - s->nacts <= kept)
+		if (acts_grow(s) != 0)
 			return NULL;
-		}
-		s->acts = a;
-		s->acts_cap = cap;
-	}
 	struct action *a = &s->acts[s->nacts++];
 	memset(a, 0, sizeof(*a));
 	a->kind = k;
@@ -153,7 +178,11 @@ int session_next(struct session *s, struct action *a)
 {
 	if (s->acts_head == s->nacts) {
 		s->acts_head = s->nacts = 0;
-		return 0;
+		if (!s->ended || s->end_told)
+			return 0;
+		s->end_told = true;
+		*a = (struct action){ .kind = ACT_END };
+		return 1;
 	}
 	*a = s->acts[s->acts_head++];
 	if (a->owned.mem && !a->text.p)
@@ -180,21 +209,22 @@ void session_note(struct session *s, int level, const char *fmt, ...)
 	buf_puts(&a->owned, text);
 }
 
-void session_send_owned(struct session *s, struct buf *b)
+bool session_send_owned(struct session *s, struct buf *b)
 {
 	struct action *a = session_act(s, ACT_SEND);
 
 	if (!a) {
 		buf_fini(b);
-		return;
+		return false;
 	}
 	s->n.bytes_out += b->len;
 	buf_move(&a->owned, b);
+	return true;
 }
 
 /* Borrowed while the bytes of a transfer are being read, copied otherwise;
  * the block of a large message is handed over. */
-void session_send(struct session *s, struct span text)
+bool session_send(struct session *s, struct span text)
 {
 	struct xfer *x = s->cur;
 	struct action *a;
@@ -203,21 +233,63 @@ void session_send(struct session *s, struct span text)
 	buf_init(&b, OUT_MAX);
 	if (x && text.n >= SMALL && x->sse && text.p == buf_data(&x->parser.data) && text.n == x->parser.data.len) {
 		sse_take_data(&x->parser, &b);
-		session_send_owned(s, &b);
-		return;
+		return session_send_owned(s, &b);
 	}
 	if (!x) {
-		if (buf_add(&b, text) == 0)
-			session_send_owned(s, &b);
-		return;
+		if (buf_add(&b, text) != 0 && (!session_relieve(s) || buf_add(&b, text) != 0))
+			return false;
+		return session_send_owned(s, &b);
 	}
 	a = session_act(s, ACT_SEND);
 	if (!a)
-		return;
+		return false;
 	s->n.bytes_out += text.n;
 	a->text = text;
 	if (text.n >= SMALL && s->cur_whole.p == text.p && s->cur_whole.n == text.n)
 		a->token = x->token;
+	return true;
+}
+
+bool session_send_result(struct session *s, struct span id, struct span result)
+{
+	struct buf b;
+	int bad;
+
+	buf_init(&b, OUT_MAX);
+	do
+		buf_reset(&b);
+	while ((bad = rpc_write_result(&b, id, result)) != 0 && session_relieve(s));
+	if (bad)
+		buf_fini(&b);
+	return !bad && session_send_owned(s, &b);
+}
+
+bool session_send_error(struct session *s, struct span id, int code, const char *message, struct span data)
+{
+	struct buf b;
+	int bad;
+
+	buf_init(&b, OUT_MAX);
+	do
+		buf_reset(&b);
+	while ((bad = rpc_write_error(&b, id, code, span_str(message), data)) != 0 && session_relieve(s));
+	if (bad)
+		buf_fini(&b);
+	return !bad && session_send_owned(s, &b);
+}
+
+bool session_send_own_error(struct session *s, struct span id, const struct own_error *e)
+{
+	struct buf b;
+	int bad;
+
+	buf_init(&b, OUT_MAX);
+	do
+		buf_reset(&b);
+	while ((bad = answer_write(&b, id, e)) != 0 && session_relieve(s));
+	if (bad)
+		buf_fini(&b);
+	return !bad && session_send_owned(s, &b);
 }
 
 /* ---- state --------------------------------------------------------------------------------------- */
@@ -593,7 +665,6 @@ static void finish(struct session *s)
 		return;
 	s->ended = true;
 	session_enter(s, SESSION_END, "everything is answered");
-	session_act(s, ACT_END);
 }
 
 /* Everything that is owed an answer gets one: we are ending. */
@@ -691,16 +762,13 @@ void session_on_client_too_long(struct session *s, struct span head, int64_t now
 	struct span id = rpc_sniff_id(head.p, head.n, &method);
 	struct own_error e = { .kind = ERR_MESSAGE_TOO_LARGE, .what = "The message is larger than the limit of the bridge and was not sent",
 		.retry_after_ms = -1, .tool = false };
-	struct buf b;
 
 	s->now = now;
 	snprintf(e.ref, sizeof(e.ref), "%08x", (unsigned)(rng_next(&s->rng) >> 32));
 	session_note(s, NOTE_WARN, "a message of the client was larger than the limit (ref %s)", e.ref);
 	if (id.p && !method)
 		return; /* an answer to the server: nobody to tell */
-	buf_init(&b, OUT_MAX);
-	if (answer_write(&b, id, &e) == 0)
-		session_send_owned(s, &b);
+	session_send_own_error(s, id, &e);
 	s->n.errors[ERR_MESSAGE_TOO_LARGE]++;
 }
 
@@ -809,6 +877,8 @@ void session_on_time(struct session *s, int64_t now, int64_t wall_s)
 	s->wall_s = wall_s;
 	if (s->ended)
 		return;
+	if (!s->reserve)
+		s->reserve = malloc(RESERVE_BYTES);
 	if ((s->eof || s->signalled) && s->drain_until && now >= s->drain_until) {
 		if (s->state == SESSION_DRAIN)
 			finish(s);

@@ -132,7 +132,7 @@ struct session {
 	struct buf scratch, out;
 
 	struct xfer **xfers;         /* by index */
-	size_t nxfers;
+	size_t nxfers, live_xfers;
 	struct xfer *free_xfers;
 	uint32_t *xgen;
 
@@ -190,7 +190,8 @@ struct session {
 	uint64_t auth_rounds;
 	int64_t auth_pause_until;
 
-	bool eof, signalled, ended, memory_low, offline_answered;
+	void *reserve;               /* given back when memory is short, so that an error can still be told */
+	bool eof, signalled, ended, end_told;
 	int64_t drain_until;
 	uint64_t delete_xfer;
 	int64_t quota_used_ms;
@@ -220,9 +221,16 @@ struct session {
 void session_enter(struct session *s, enum session_state to, const char *why);
 void session_note(struct session *s, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 struct action *session_act(struct session *s, enum action_kind k);
-/* A line to the client: borrowed text, or (owned) a buffer whose block is taken. */
-void session_send(struct session *s, struct span text);
-void session_send_owned(struct session *s, struct buf *b);
+/* A line to the client: borrowed text, or (owned) a buffer whose block is taken.
+ * False: there was no memory, and nothing will be said. */
+bool session_send(struct session *s, struct span text);
+bool session_send_owned(struct session *s, struct buf *b);
+/* Answers of ours, for which the reserve is there. False: not even that was enough. */
+bool session_send_result(struct session *s, struct span id, struct span result);
+bool session_send_error(struct session *s, struct span id, int code, const char *message, struct span data);
+bool session_send_own_error(struct session *s, struct span id, const struct own_error *e);
+/* An allocation failed: true when the reserve was there and is free now, so that it may be tried once more. */
+bool session_relieve(struct session *s);
 /* The deadline t (absolute) must be looked at. */
 void session_due(struct session *s, int64_t t);
 /* The line is down: WAIT with backoff, DOWN when the retries are used up. floor_ms: a

@@ -45,6 +45,7 @@ static struct xfer *xfer_new(struct session *s)
 	memset(x, 0, sizeof(*x));
 	x->token = ((uint64_t)s->xgen[i] << 32) | (i + 1);
 	s->xfers[i] = x;
+	s->live_xfers++;
 	buf_init(&x->body, VERDICT_BODY);
 	buf_init(&x->location, 8192);
 	buf_init(&x->url, 16384);
@@ -79,6 +80,7 @@ void xfer_free(struct session *s, struct xfer *x)
 	buf_fini(&x->rest);
 	buf_fini(&x->challenge_text);
 	s->xfers[i] = NULL;
+	s->live_xfers--;
 	x->next = s->free_xfers;
 	s->free_xfers = x;
 }

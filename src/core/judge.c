@@ -168,6 +168,7 @@ static void rejected(struct session *s, struct xfer *x, struct request *r)
 		return;
 	}
 	session_succeeded(s);
+	r->maybe_ran |= x->status < 400; /* "see other" is said of what was done */
 	request_refuse(s, r, x->status == 413 ? ERR_MESSAGE_TOO_LARGE : x->status == 403 ? ERR_AUTH_REQUIRED : ERR_BAD_UPSTREAM, what, -1);
 }
 

@@ -128,8 +128,8 @@ static enum verdict verdict_4xx(const struct exchange_facts *f)
 		return VERDICT_ANSWER;
 	if (f->status == 404 || f->status == 405 || f->status == 400)
 		return f->handshake ? VERDICT_TRANSPORT : VERDICT_REJECTED;
-	if (f->status == 408 || f->status == 425)
-		return VERDICT_LATER;
+	if (f->status == 408 || f->status == 425) /* a gateway's word about what it had passed on, too */
+		return VERDICT_UNKNOWN;
 	return VERDICT_REJECTED;
 }
 

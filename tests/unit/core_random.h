@@ -403,7 +403,7 @@ static inline void stream_event(struct world *w, struct transfer *t)
 
 static inline bool proves_nothing_ran(int status, const char *retry_after, bool scope)
 {
-	return status == 404 || status == 410 || status == 429 || status == 401 || status == 307 || status == 308 || status == 408 || status == 425 ||
+	return status == 404 || status == 410 || status == 429 || status == 401 || status == 307 || status == 308 ||
 	       (status == 503 && retry_after && retry_after[0] != '-') || (status == 403 && scope) || status == 409;
 }
 

@@ -61,6 +61,8 @@ static const struct end ends[] = {
 	{ "502", MAYBE_PROCESSED, .head = { .status = 502, .type = "text/html" }, .body = "<html>bad gateway</html>" },
 	{ "503 alone", MAYBE_PROCESSED, .head = { .status = 503 } },
 	{ "504", MAYBE_PROCESSED, .head = { .status = 504 } },
+	{ "408", MAYBE_PROCESSED, .head = { .status = 408 } },
+	{ "425", MAYBE_PROCESSED, .head = { .status = 425 } },
 	{ "503 with a Retry-After of nonsense", MAYBE_PROCESSED, .head = { .status = 503, .retry_after = "-1" } },
 	{ "202 and no stream for the answer", MAYBE_PROCESSED, .head = { .status = 202 } },
 	{ "200 with a page of HTML", MAYBE_PROCESSED, .head = { .status = 200, .type = "text/html" }, .body = "<html>sign in to the hotel</html>" },
@@ -740,6 +742,27 @@ static void a_call_whose_answer_is_too_large_took_effect(void **state)
 	}
 }
 
+static void a_refusal_says_whether_it_may_have_run(void **state)
+{
+	static const struct { int status; bool ran; } rows[] = { { 302, true }, { 303, true }, { 304, true }, { 400, false }, { 406, false }, { 413, false }, { 422, false } };
+
+	(void)state;
+	for (size_t i = 0; i < N(rows); i++) {
+		struct core_config c = play_config();
+		const char *answer = "";
+		struct play p;
+
+		c.transport = TRANSPORT_HTTP;
+		play_open(&p, &c, 3);
+		play_ready(&p, false);
+		play_call(&p, 9, "act");
+		play_status(&p, play_must_find(&p, "tools/call"), rows[i].status);
+		assert_int_equal(play_answers(&p, "9", &answer), 1);
+		assert_non_null(strstr(answer, rows[i].ran ? "\"mayHaveRun\":true" : "\"mayHaveRun\":false"));
+		play_close(&p);
+	}
+}
+
 static void the_attempts_of_a_request_are_bounded(void **state)
 {
 	static const struct { int max; size_t posts; } rows[] = { { 0, 1 }, { 1, 2 }, { 3, 4 } };
@@ -1012,6 +1035,7 @@ int main(void)
 		cmocka_unit_test(a_call_that_is_given_up_under_way_may_have_run_and_is_withdrawn),
 		cmocka_unit_test(a_call_whose_time_is_up_before_it_was_sent_did_not_run),
 		cmocka_unit_test(a_call_whose_answer_is_too_large_took_effect),
+		cmocka_unit_test(a_refusal_says_whether_it_may_have_run),
 		cmocka_unit_test(the_attempts_of_a_request_are_bounded),
 		cmocka_unit_test(a_retry_after_is_waited_for_and_one_beyond_the_hold_time_is_told_at_once),
 		cmocka_unit_test(the_rate_limit_spreads_requests_and_refuses_what_would_wait_too_long),

@@ -12,6 +12,7 @@
 #define KEEPALIVE_ANSWER_MS 10000
 #define MISFITS_BEFORE_PROBE 3
 #define RELIST_TRIES 3
+#define ODD_STEPS 2
 
 static const char initialized_line[] = "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}";
 
@@ -243,6 +244,7 @@ static void replay_done(struct session *s)
 	bool made = s->step != STEP_PROBE;
 
 	s->step_rq = NULL;
+	s->odd_steps = 0;
 	s->replay_owed = false;
 	session_ready(s);
 	if (s->state != SESSION_READY)
@@ -557,7 +559,8 @@ void replay_on_failure(struct session *s, struct request *r, const struct failur
 	case RQ_SUBSCRIBE:
 		if (!step || s->state != SESSION_REVIVE)
 			break;
-		if (kept.kind == ERR_BAD_UPSTREAM || kept.kind == ERR_AUTH_REQUIRED) {
+		/* A page of somebody's in between is a fault that passes, unless it does not. */
+		if ((kept.kind == ERR_BAD_UPSTREAM && !(kept.may_have_run && s->odd_steps++ < ODD_STEPS)) || kept.kind == ERR_AUTH_REQUIRED) {
 			session_note(s, NOTE_WARN, "the new session refused a replayed step: %s", what);
 			step_subs(s, true);
 		} else {

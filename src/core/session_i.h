@@ -169,6 +169,7 @@ struct session {
 	struct request *handshake;   /* the client's initialize, while unanswered */
 	unsigned stale_steps;        /* of this revival, that met a dead pooled connection */
 	unsigned step;               /* REVIVE: enum replay_step */
+	unsigned odd_steps;          /* answers to its steps that were no MCP message */
 	bool replay_owed;            /* the session was made again and has not been told everything yet */
 	struct subscription *step_sub;
 	struct request *step_rq;

@@ -538,6 +538,43 @@ static void what_a_break_cut_short_in_a_revival_is_said_once_the_line_is_back(vo
 	}
 }
 
+/* A page of somebody's in between is no refusal; if it stays, the line is of more use than the step. */
+static void a_step_of_a_revival_that_meets_a_web_page_is_said_again(void **state)
+{
+	static const struct { int pages; bool subscribed; } rows[] = { { 1, true }, { 2, true }, { 100, false } };
+
+	(void)state;
+	for (size_t i = 0; i < N(rows); i++) {
+		struct core_config c = http_only();
+		struct transfer *t;
+		struct play p;
+		int met = 0, said = 0;
+
+		into(&p, &c, SESSION_READY);
+		play_client(&p, "{\"jsonrpc\":\"2.0\",\"id\":51,\"method\":\"resources/subscribe\",\"params\":{\"uri\":\"file:///a\"}}");
+		play_serve(&p, 1);
+		for (int n = 0; n < 2; n++) { /* is it known to the session after that one? */
+			play_ask(&p, 9 + n, "prompts/get");
+			play_status(&p, play_must_find(&p, "prompts/get"), 404);
+			while (!play_answers(&p, n ? "10" : "9", NULL)) {
+				if ((t = play_find(&p, "resources/subscribe")) && met++ < rows[i].pages) {
+					play_respond(&p, t, (struct head){ .status = 200, .type = "text/html" }, "<html>sign in to the hotel</html>");
+				} else if (t) {
+					said++;
+					play_serve_one(&p, t);
+				} else if (p.transfers->open && !p.transfers->told) {
+					play_serve_one(&p, p.transfers);
+				} else {
+					MUST(play_next(&p));
+				}
+			}
+		}
+		assert_int_equal(said, rows[i].subscribed ? 2 : 0);
+		assert_int_equal(play_state(&p), SESSION_READY);
+		play_close(&p);
+	}
+}
+
 static void a_comparison_that_meets_a_fault_is_made_all_the_same(void **state)
 {
 	static const struct { int status; enum http_outcome outcome; const char *retry_after; } rows[] = {
@@ -1612,6 +1649,7 @@ int main(void)
 		cmocka_unit_test(a_live_session_is_found_again_without_a_new_handshake),
 		cmocka_unit_test(a_lost_session_is_told_everything_again_in_order),
 		cmocka_unit_test(what_a_break_cut_short_in_a_revival_is_said_once_the_line_is_back),
+		cmocka_unit_test(a_step_of_a_revival_that_meets_a_web_page_is_said_again),
 		cmocka_unit_test(a_comparison_that_meets_a_fault_is_made_all_the_same),
 		cmocka_unit_test(list_changed_is_sent_only_where_the_new_session_differs),
 		cmocka_unit_test(a_kind_of_list_that_comes_or_goes_with_a_new_session_is_told_once),

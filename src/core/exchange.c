@@ -93,6 +93,12 @@ static void on_event(struct session *s, struct xfer *x, const struct sse_event *
 	exchange_message(s, r, ev->data, NULL);
 }
 
+/* A byte order mark may be ignored (RFC 8259, 8.1). */
+static struct span without_mark(struct span s)
+{
+	return s.n >= 3 && memcmp(s.p, "\xef\xbb\xbf", 3) == 0 ? span_make(s.p + 3, s.n - 3) : s;
+}
+
 bool session_on_data(struct session *s, uint64_t token, char **p, size_t *n, bool whole, int64_t now)
 {
 	struct xfer *x = xfer_find(s, token);
@@ -137,7 +143,7 @@ bool session_on_data(struct session *s, uint64_t token, char **p, size_t *n, boo
 		return *n > 0;
 	}
 	if (x->json && whole) {
-		struct span all = span_make(*p, *n);
+		struct span all = without_mark(span_make(*p, *n));
 		struct request *r = x->rq;
 		struct rpc_msg m;
 
@@ -151,7 +157,7 @@ bool session_on_data(struct session *s, uint64_t token, char **p, size_t *n, boo
 				buf_add(&x->body, all);
 				x->json = false; /* judged at its end */
 			} else {
-				s->cur_whole = all.n == m.text.n ? all : SPAN_NONE;
+				s->cur_whole = all.p == *p && all.n == m.text.n ? all : SPAN_NONE;
 				exchange_parsed(s, r, m, NULL);
 			}
 		}

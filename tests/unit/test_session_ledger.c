@@ -53,6 +53,8 @@ static const struct end ends[] = {
 	{ "the SDK's timeout, whose code is that of a lost session", PROCESSED, .head = { .status = 200, .type = "application/json" }, .body = "\"error\":{\"code\":-32001,\"message\":\"Request timed out\"}" },
 	{ "a result that speaks of a lost session", PROCESSED, .head = { .status = 200, .type = "application/json" }, .body = "\"result\":{\"content\":[{\"type\":\"text\",\"text\":\"Session not found\"}],\"isError\":true}" },
 
+	{ "a result behind a byte order mark", PROCESSED, .head = { .status = 200, .type = "application/json" }, .body = "!\xef\xbb\xbf{\"jsonrpc\":\"2.0\",\"id\":9,\"result\":{}}" },
+
 	{ "a reset after the body was out", MAYBE_PROCESSED, .outcome = HTTP_RESET, .body_sent = true },
 	{ "a break while sending that came after the body", MAYBE_PROCESSED, .outcome = HTTP_SEND, .body_sent = true },
 	{ "a time limit after the body was out", MAYBE_PROCESSED, .outcome = HTTP_TIMEOUT, .body_sent = true },

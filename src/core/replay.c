@@ -171,6 +171,7 @@ static void session_made(struct session *s, struct span result)
 	if (s->era == ERA_HTTP) {
 		buf_reset(&s->stream.last_id);
 		s->stream.nseen = 0;
+		s->stream.existed = false;
 		s->stream.gap = false; /* a new session is compared anyway */
 		s->stream.compare_at = 0;
 		s->stream.retry_ms = -1;

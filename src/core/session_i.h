@@ -98,7 +98,7 @@ struct stream {
 	int64_t retry_ms, next_at, opened_at, byte_at;
 	int64_t longest_gap;         /* between bytes, while live */
 	unsigned gaps;
-	bool carried, resumed;
+	bool existed, resumed;       /* existed: it was open once in this session */
 	unsigned failures;           /* in a row */
 	bool gap;                    /* it broke, and can not be resumed: something may be missed */
 	int64_t compare_at, compared_at; /* what the server offers is compared with what the client knows */

@@ -114,6 +114,7 @@ enum body_mode stream_on_head(struct session *s, struct xfer *x, const struct ht
 		x->sse = true;
 		sse_init(&x->parser, s->c->max_message);
 		t->state = STREAM_LIVE;
+		t->existed = true;
 		t->opened_at = t->byte_at = s->now;
 		session_note(s, NOTE_DEBUG, "standing stream is open");
 		if (t->gap && s->era == ERA_HTTP && s->state == SESSION_READY && !t->compare_at)
@@ -129,7 +130,6 @@ void stream_on_bytes(struct session *s)
 	int64_t gap = s->now - t->byte_at;
 
 	t->byte_at = s->now;
-	t->carried = true;
 	s->last_rx = s->now;
 	if (gap < HABIT_GAP_MS)
 		return;
@@ -230,8 +230,10 @@ static void http_stream_done(struct session *s, struct xfer *x, const struct htt
 			return;
 		}
 		if (x->status == 404 || x->status == 400) {
-			/* No stream, or no session? A ping knows. */
+			/* No stream, or no session? A ping knows; and one that was there once will be again. */
 			t->state = STREAM_NONE;
+			if (t->existed)
+				stream_schedule(s, true);
 			session_ping(s);
 			return;
 		}

@@ -762,7 +762,7 @@ static void what_meets_the_replayed_initialize_leads_where_the_table_says(void *
 		{ "refused", .outcome = HTTP_CONNECT, .want = SESSION_WAIT }, { "reset", .outcome = HTTP_RESET, .want = SESSION_WAIT },
 		{ "429", { .status = 429 }, .want = SESSION_WAIT }, { "500", { .status = 500 }, .want = SESSION_WAIT },
 		{ "503", { .status = 503, .retry_after = "3" }, .want = SESSION_WAIT }, { "404", { .status = 404 }, .want = SESSION_WAIT },
-		{ "405", { .status = 405 }, .want = SESSION_WAIT }, { "401", { .status = 401, .www = "Bearer" }, .want = SESSION_AUTH },
+		{ "405", { .status = 405 }, .want = SESSION_WAIT }, { "403", { .status = 403 }, .want = SESSION_WAIT }, { "401", { .status = 401, .www = "Bearer" }, .want = SESSION_AUTH },
 	};
 
 	(void)state;
@@ -1326,7 +1326,7 @@ static void a_failed_reopening_adds_the_backoff_to_the_servers_pace(void **state
 static void what_the_standing_get_meets_never_refuses_a_post(void **state)
 {
 	static const struct { int status; bool again, ping; } rows[] = {
-		{ 405, false, false }, { 501, false, false }, { 404, false, true }, { 409, true, false }, { 502, true, false }, { 503, true, false }, { 200, true, false },
+		{ 405, false, false }, { 501, false, false }, { 404, true, true }, { 400, true, true }, { 504, true, false }, { 409, true, false }, { 502, true, false }, { 503, true, false }, { 200, true, false },
 	};
 
 	(void)state;
@@ -1351,6 +1351,122 @@ static void what_the_standing_get_meets_never_refuses_a_post(void **state)
 		assert_int_equal(play_count(&p, "GET") > gets, rows[i].again);
 		assert_int_equal(play_answers(&p, "9", NULL), 1);
 		assert_int_equal(play_state(&p), SESSION_READY);
+		play_close(&p);
+	}
+}
+
+static void a_stream_that_never_was_is_not_asked_for_again(void **state)
+{
+	static const int statuses[] = { 404, 400, 405 };
+
+	(void)state;
+	for (size_t i = 0; i < N(statuses); i++) {
+		struct core_config c = http_only();
+		struct play p;
+
+		play_open(&p, &c, 3);
+		play_client(&p, PLAY_INITIALIZE);
+		play_hello(&p, "sid-1");
+		play_client(&p, PLAY_INITIALIZED);
+		play_status(&p, play_must_find(&p, "notifications/initialized"), 202);
+		play_status(&p, play_must_find(&p, "GET"), statuses[i]);
+		if (play_find(&p, "ping"))
+			play_json(&p, play_must_find(&p, "ping"), "\"result\":{}");
+		play_serve(&p, 600000);
+		assert_int_equal(play_count(&p, "GET"), 1);
+		assert_int_equal(play_state(&p), SESSION_READY);
+		play_close(&p);
+	}
+}
+
+/* ---- the rest of the table: what reaches a state that waits for something else ------------------------- */
+
+static void an_event_a_state_does_not_wait_for_leads_where_the_table_says(void **state)
+{
+	enum { OLD = 1 };
+	static const struct { const char *name; enum session_state in; int old; const char *of; struct head head; enum http_outcome outcome; bool stream; enum session_state want; } rows[] = {
+		{ "the wrong transport in READY", SESSION_READY, 0, "prompts/get", { .status = 405 }, .want = SESSION_READY },
+		{ "403 in READY", SESSION_READY, 0, "prompts/get", { .status = 403 }, .want = SESSION_READY },
+		{ "401 in READY", SESSION_READY, 0, "prompts/get", { .status = 401, .www = "Bearer" }, .want = SESSION_AUTH },
+		{ "403 for the scope in READY", SESSION_READY, 0, "prompts/get", { .status = 403, .www = "Bearer error=\"insufficient_scope\"" }, .want = SESSION_AUTH },
+		{ "one 502 in READY", SESSION_READY, 0, "prompts/get", { .status = 502 }, .want = SESSION_READY },
+		{ "the line in READY", SESSION_READY, 0, "prompts/get", .outcome = HTTP_TLS, .want = SESSION_WAIT },
+		{ "the stream in PROBE", SESSION_PROBE, OLD, "GET", .outcome = HTTP_RESET, .stream = true, .want = SESSION_WAIT },
+		{ "an unreachable stream in PROBE", SESSION_PROBE, OLD, "GET", .outcome = HTTP_CONNECT, .want = SESSION_WAIT },
+		{ "503 for the stream in PROBE", SESSION_PROBE, OLD, "GET", { .status = 503 }, .want = SESSION_WAIT },
+		{ "403 for the ping in REVIVE: the line is there", SESSION_REVIVE, 0, "ping", { .status = 403 }, .want = SESSION_READY },
+		{ "401 in REVIVE", SESSION_REVIVE, 0, "ping", { .status = 401, .www = "Bearer" }, .want = SESSION_AUTH },
+		{ "502 in REVIVE", SESSION_REVIVE, 0, "ping", { .status = 502 }, .want = SESSION_WAIT },
+		{ "the line in REVIVE", SESSION_REVIVE, 0, "ping", .outcome = HTTP_RESET, .want = SESSION_WAIT },
+		{ "the lost session in REVIVE", SESSION_REVIVE, 0, "ping", { .status = 404 }, .want = SESSION_REVIVE },
+		{ "an answer in AUTH", SESSION_AUTH, 0, "tools/call", { .status = 200, .type = "application/json" }, .want = SESSION_AUTH },
+		{ "one 502 in AUTH", SESSION_AUTH, 0, "tools/call", { .status = 502 }, .want = SESSION_AUTH },
+		{ "the lost session in AUTH", SESSION_AUTH, 0, "tools/call", { .status = 404 }, .want = SESSION_AUTH },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < N(rows); i++) {
+		struct core_config c = rows[i].old ? sse_only() : http_only();
+		struct transfer *t;
+		char text[300];
+		struct play p;
+
+		if (rows[i].in == SESSION_AUTH) { /* one under way beside the one that wants a sign-in */
+			play_open(&p, &c, 5);
+			play_ready(&p, false);
+			play_call(&p, 9, "act");
+			p.challenge = CHALLENGE_PARK;
+			play_ask(&p, 901, "resources/read");
+			play_respond(&p, play_must_find(&p, "resources/read"), (struct head){ .status = 401, .www = "Bearer" }, NULL);
+		} else {
+			into(&p, &c, rows[i].in);
+			play_ask(&p, 9, "prompts/get");
+		}
+		p.challenge = CHALLENGE_PARK;
+		t = play_must_find(&p, rows[i].of);
+		write_reply(t, "\"result\":{}", text, sizeof(text));
+		if (rows[i].stream)
+			play_sse(&p, t);
+		if (rows[i].outcome)
+			play_fail(&p, t, rows[i].outcome, rows[i].outcome == HTTP_RESET);
+		else
+			play_respond(&p, t, rows[i].head, rows[i].head.status == 200 ? text : NULL);
+		if (play_state(&p) != rows[i].want)
+			fail_msg("%s: %s", rows[i].name, session_state_name(play_state(&p)));
+		if (play_state(&p) == SESSION_AUTH) {
+			p.challenge = CHALLENGE_AGAIN;
+			session_on_auth(p.s, SIGNIN_OK, SPAN_NONE, p.now);
+			play_perform(&p);
+		}
+		play_serve(&p, 60000);
+		if (play_answers(&p, "9", NULL) != 1)
+			fail_msg("%s: %zu answers", rows[i].name, play_answers(&p, "9", NULL));
+		play_close(&p);
+	}
+}
+
+static void what_does_not_come_in_time_leads_where_the_table_says(void **state)
+{
+	static const struct { const char *name; bool old, ready; const char *silent; bool stream; enum session_state want; } rows[] = {
+		{ "a stream that does not open in PROBE", true, false, "GET", false, SESSION_WAIT },
+		{ "a stream without its endpoint in PROBE", true, false, "GET", true, SESSION_WAIT },
+		{ "a ping in REVIVE", false, true, "ping", false, SESSION_WAIT },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < N(rows); i++) {
+		struct core_config c = rows[i].old ? sse_only() : http_only();
+		struct play p;
+
+		into(&p, &c, rows[i].ready ? SESSION_REVIVE : SESSION_PROBE);
+		if (rows[i].stream)
+			play_sse(&p, play_must_find(&p, rows[i].silent));
+		play_must_find(&p, rows[i].silent);
+		play_pass(&p, 14000);
+		assert_int_equal(play_state(&p), rows[i].ready ? SESSION_REVIVE : SESSION_PROBE);
+		play_pass(&p, 1001);
+		if (play_state(&p) != rows[i].want)
+			fail_msg("%s: %s", rows[i].name, session_state_name(play_state(&p)));
 		play_close(&p);
 	}
 }
@@ -1678,6 +1794,9 @@ int main(void)
 		cmocka_unit_test(a_standing_stream_that_ends_is_opened_again_at_its_own_pace),
 		cmocka_unit_test(a_failed_reopening_adds_the_backoff_to_the_servers_pace),
 		cmocka_unit_test(what_the_standing_get_meets_never_refuses_a_post),
+		cmocka_unit_test(a_stream_that_never_was_is_not_asked_for_again),
+		cmocka_unit_test(an_event_a_state_does_not_wait_for_leads_where_the_table_says),
+		cmocka_unit_test(what_does_not_come_in_time_leads_where_the_table_says),
 		cmocka_unit_test(a_stream_with_a_habit_is_dead_after_three_missed_beats),
 		cmocka_unit_test(a_fixed_idle_timeout_rules_where_it_is_given),
 		cmocka_unit_test(a_lost_stream_of_2024_is_a_lost_session_and_the_rule_decides_for_each_call),

@@ -222,6 +222,9 @@ static void answer_came(struct session *s, struct request *r, const struct rpc_m
 	struct exchange_facts f = { .era = s->era, .status = 200, .had_session = true, .msg = m };
 	struct request *q = exchange_find(s, r, m->id);
 
+	/* An error whose request could not be made out is for the one it answers. */
+	if (!q && r && m->kind == RPC_ERROR && span_is(m->id, "null"))
+		q = r;
 	if (!q) {
 		s->n.late_answers++;
 		session_note(s, NOTE_DEBUG, "dropped an answer to no open request");

@@ -53,6 +53,8 @@ static const struct end ends[] = {
 	{ "the SDK's timeout, whose code is that of a lost session", PROCESSED, .head = { .status = 200, .type = "application/json" }, .body = "\"error\":{\"code\":-32001,\"message\":\"Request timed out\"}" },
 	{ "a result that speaks of a lost session", PROCESSED, .head = { .status = 200, .type = "application/json" }, .body = "\"result\":{\"content\":[{\"type\":\"text\",\"text\":\"Session not found\"}],\"isError\":true}" },
 
+	{ "a JSON-RPC error for nobody in particular", PROCESSED, .head = { .status = 200, .type = "application/json" }, .body = "!{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32603,\"message\":\"boom\"}}" },
+	{ "the same as an event", PROCESSED, .head = { .status = 200, .type = "text/event-stream" }, .body = "!data: {\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32603,\"message\":\"boom\"}}\n\n" },
 	{ "a result behind a byte order mark", PROCESSED, .head = { .status = 200, .type = "application/json" }, .body = "!\xef\xbb\xbf{\"jsonrpc\":\"2.0\",\"id\":9,\"result\":{}}" },
 
 	{ "a reset after the body was out", MAYBE_PROCESSED, .outcome = HTTP_RESET, .body_sent = true },

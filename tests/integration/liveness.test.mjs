@@ -82,6 +82,23 @@ describe('a dead line', { concurrency: 4 }, () => {
 		assertText(await br.call('echo', { text: 'x' }), 'x');
 	});
 
+	// The peer's kernel answers, but its window stays shut: TCP_USER_TIMEOUT (30 s) is all that ends this before --request-timeout.
+	scenario('is found by TCP itself under a request that does not get out, which is sent again', { server: { standing: false }, args: ['--probe-after', '0'] }, async ({ srv, br }) => {
+		assertResult(await br.request('tools/list'));
+		let stuck;
+		srv.onConnection = (socket) => {
+			if (stuck) return false;
+			stuck = socket.pause();
+			socket.on('error', () => {});
+			return true;
+		};
+		srv.cut();
+		const text = 'x'.repeat(20 << 20);
+		assertText(await br.call('echo', { text }).get(45000), text);
+		assert.match(br.stderr, /transfer ended: Connection timed out/);
+		assert.equal(srv.ran('echo'), 1);
+	});
+
 	scenario('every socket carries TCP keepalive', { server: { respond: 'sse' } }, async ({ srv, br }) => {
 		await srv.standing();
 		const slow = br.call('slow', { ms: 600 });

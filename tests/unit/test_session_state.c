@@ -638,6 +638,30 @@ static void list_changed_is_sent_only_where_the_new_session_differs(void **state
 	}
 }
 
+static void a_revision_that_the_client_can_not_accept_is_told_to_each_request(void **state)
+{
+	static const char *const later = "\"result\":{\"protocolVersion\":\"2099-01-01\",\"capabilities\":{\"tools\":{}},\"serverInfo\":{\"name\":\"s\",\"version\":\"2\"}}";
+	struct core_config c = http_only();
+	struct play p;
+
+	(void)state;
+	into(&p, &c, SESSION_READY);
+	play_ask(&p, 9, "prompts/get");
+	play_status(&p, play_must_find(&p, "prompts/get"), 404);
+	play_json(&p, play_must_find(&p, "initialize"), later);
+	assert_true(play_refused(&p, "9", "unsupported"));
+	play_ask(&p, 10, "prompts/get");
+	play_json(&p, play_must_find(&p, "initialize"), later);
+	assert_true(play_refused(&p, "10", "unsupported"));
+	assert_int_equal(play_count(&p, "notifications/initialized"), 1); /* the first session's */
+	play_ask(&p, 11, "prompts/get"); /* the old server is back */
+	play_serve(&p, 1000);
+	assert_int_equal(play_answers(&p, "11", NULL), 1);
+	assert_false(play_refused(&p, "11", "unsupported"));
+	assert_int_equal(play_state(&p), SESSION_READY);
+	play_close(&p);
+}
+
 static void a_kind_of_list_that_comes_or_goes_with_a_new_session_is_told_once(void **state)
 {
 	static const struct { const char *caps; const char *changed; } rows[] = {
@@ -1768,6 +1792,7 @@ int main(void)
 		cmocka_unit_test(a_step_of_a_revival_that_meets_a_web_page_is_said_again),
 		cmocka_unit_test(a_comparison_that_meets_a_fault_is_made_all_the_same),
 		cmocka_unit_test(list_changed_is_sent_only_where_the_new_session_differs),
+		cmocka_unit_test(a_revision_that_the_client_can_not_accept_is_told_to_each_request),
 		cmocka_unit_test(a_kind_of_list_that_comes_or_goes_with_a_new_session_is_told_once),
 		cmocka_unit_test(a_comparison_ends_where_the_pages_end),
 		cmocka_unit_test(a_comparison_of_endless_pages_ends),

@@ -14,6 +14,7 @@ void request_slot_free(struct session *s, struct request *r)
 	if (r->counted) {
 		r->counted = false;
 		s->in_flight--;
+		s->pump_due = true; /* the answer may come long before the end of its transfer */
 		s->quota_used_ms += s->now - r->sent_at;
 	}
 }

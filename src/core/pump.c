@@ -57,6 +57,7 @@ void session_pump(struct session *s)
 {
 	struct request *r, *next;
 
+	s->pump_due = false;
 	outbox_pump(s);
 	if (s->state != SESSION_READY && !(s->state == SESSION_DRAIN && s->era != ERA_NONE && s->auth_from == SESSION_READY))
 		return;

@@ -128,6 +128,7 @@ struct session {
 
 	struct ledger ledger;
 	size_t parked, parked_bytes, in_flight, window;
+	bool pump_due;               /* a slot is free since the last look */
 	int64_t next_due;            /* lower bound of the requests' deadlines, 0 none */
 	struct buf scratch, out;
 

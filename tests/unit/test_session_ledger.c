@@ -947,6 +947,39 @@ static void no_more_requests_than_allowed_are_under_way(void **state)
 
 /* ---- cancelling -------------------------------------------------------------------------------------------- */
 
+/* The answer frees the slot, not the end of what brought it: on 2024-11-05 it can
+ * overtake the response to its POST, and an event stream may stay open behind it. */
+static void a_slot_is_free_with_the_answer(void **state)
+{
+	(void)state;
+	for (int old = 0; old < 2; old++) {
+		struct core_config c = play_config();
+		struct transfer *g = NULL, *t;
+		struct play p;
+
+		c.transport = old ? TRANSPORT_SSE : TRANSPORT_HTTP;
+		c.max_in_flight = 1;
+		play_open(&p, &c, 3);
+		if (old)
+			g = play_ready_sse(&p);
+		else
+			play_ready(&p, false);
+		play_pass(&p, 100);
+		play_ask(&p, 8, "resources/read");
+		play_ask(&p, 9, "prompts/get");
+		assert_null(play_find(&p, "prompts/get"));
+		t = play_must_find(&p, "resources/read");
+		if (!old)
+			play_sse(&p, t);
+		play_pass(&p, 100); /* nothing is due by itself any more */
+		play_answer_on(&p, old ? g : t, NULL, t, "\"result\":{}");
+		assert_int_equal(play_answers(&p, "8", NULL), 1);
+		play_pass(&p, 0);
+		assert_non_null(play_find(&p, "prompts/get"));
+		play_close(&p);
+	}
+}
+
 static void a_parked_request_is_cancelled_without_a_word_to_the_server(void **state)
 {
 	struct core_config c = play_config();
@@ -1047,6 +1080,7 @@ int main(void)
 		cmocka_unit_test(the_rate_limit_does_not_hold_up_what_was_sent_before),
 		cmocka_unit_test(a_quota_of_requests_or_of_time_ends_the_session_for_the_agent),
 		cmocka_unit_test(no_more_requests_than_allowed_are_under_way),
+		cmocka_unit_test(a_slot_is_free_with_the_answer),
 		cmocka_unit_test(a_parked_request_is_cancelled_without_a_word_to_the_server),
 		cmocka_unit_test(a_request_under_way_is_cancelled_by_a_notification),
 		cmocka_unit_test(a_cancellation_of_nothing_goes_nowhere),

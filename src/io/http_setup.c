@@ -348,7 +348,7 @@ static size_t standing_lines(const struct http_always *always, const struct http
 }
 
 int http_lines_build(struct http_lines *l, const struct http_always *always, struct http_headers *shared,
-                     const struct span *extra, size_t nextra, struct err *e)
+	const struct span *extra, size_t nextra, struct err *e)
 {
 	char *standing[STANDING_LINES], *text;
 	size_t nstanding = standing_lines(always, shared, standing), n = nstanding + nextra;

@@ -121,7 +121,7 @@ static bool hide_tools(struct session *s, struct request *r, const struct rpc_ms
 	if (n > 0 && json_splice(&text, m->text, &e, 1) == 0) {
 		rpc_parse(buf_data(&text), text.len, &less);
 		s->cur = NULL; /* these bytes do not outlive the call: what is sent is copied */
-		exchange_answer(s, r, &less, NULL);
+		exchange_answer(s, r, &less);
 		s->cur = cur;
 	}
 	buf_fini(&result);
@@ -129,7 +129,7 @@ static bool hide_tools(struct session *s, struct request *r, const struct rpc_ms
 	return n > 0;
 }
 
-void exchange_answer(struct session *s, struct request *r, const struct rpc_msg *m, struct buf *owned)
+void exchange_answer(struct session *s, struct request *r, const struct rpc_msg *m)
 {
 	if (s->c->nignore_tools && r->purpose == RQ_CLIENT && m->kind == RPC_RESULT && span_is(r->method, "tools/list") && hide_tools(s, r, m))
 		return;
@@ -144,7 +144,7 @@ void exchange_answer(struct session *s, struct request *r, const struct rpc_msg 
 			request_unpark(s, r, REQ_SENT);
 		s->quota_used_ms += s->now - r->sent_at;
 		uint64_t seq = r->seq;
-		if (!eras_answer(s, r, m, owned)) {
+		if (!eras_answer(s, r, m)) {
 			learn_from_answer(s, r, m);
 			if (!r->cancelled)
 				pass_answer(s, r, m);
@@ -217,7 +217,7 @@ struct request *exchange_find(struct session *s, struct request *r, struct span 
 	return q;
 }
 
-static void answer_came(struct session *s, struct request *r, const struct rpc_msg *m, struct buf *owned)
+static void answer_came(struct session *s, struct request *r, const struct rpc_msg *m)
 {
 	struct exchange_facts f = { .era = s->era, .status = 200, .had_session = true, .msg = m };
 	struct request *q = exchange_find(s, r, m->id);
@@ -248,10 +248,10 @@ static void answer_came(struct session *s, struct request *r, const struct rpc_m
 			return;
 		}
 	}
-	exchange_answer(s, q, m, owned);
+	exchange_answer(s, q, m);
 }
 
-void exchange_parsed(struct session *s, struct request *r, struct rpc_msg m, struct buf *owned)
+void exchange_parsed(struct session *s, struct request *r, struct rpc_msg m)
 {
 	struct json_iter it;
 	struct span v;
@@ -265,7 +265,7 @@ void exchange_parsed(struct session *s, struct request *r, struct rpc_msg m, str
 	switch (m.kind) {
 	case RPC_RESULT:
 	case RPC_ERROR:
-		answer_came(s, r, &m, owned);
+		answer_came(s, r, &m);
 		break;
 	case RPC_NOTIFICATION:
 		if (!eras_inbound(s, r, &m))
@@ -282,7 +282,7 @@ void exchange_parsed(struct session *s, struct request *r, struct rpc_msg m, str
 				continue;
 			for (r = token ? s->ledger.head : NULL; r && r->token != token; r = r->next)
 				;
-			exchange_message(s, r, v, NULL);
+			exchange_message(s, r, v);
 		}
 		break;
 	default:
@@ -292,10 +292,10 @@ void exchange_parsed(struct session *s, struct request *r, struct rpc_msg m, str
 	}
 }
 
-void exchange_message(struct session *s, struct request *r, struct span text, struct buf *owned)
+void exchange_message(struct session *s, struct request *r, struct span text)
 {
 	struct rpc_msg m;
 
 	rpc_parse(text.p, text.n, &m);
-	exchange_parsed(s, r, m, owned);
+	exchange_parsed(s, r, m);
 }

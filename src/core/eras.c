@@ -518,11 +518,10 @@ static bool listen_ended(struct session *s, struct request *r, const struct rpc_
 	return true;
 }
 
-bool eras_answer(struct session *s, struct request *r, const struct rpc_msg *m, struct buf *owned)
+bool eras_answer(struct session *s, struct request *r, const struct rpc_msg *m)
 {
 	int64_t code;
 
-	(void)owned;
 	switch (r->purpose) {
 	case RQ_DISCOVER:
 		discovered(s, r, m);

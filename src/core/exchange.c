@@ -90,7 +90,7 @@ static void on_event(struct session *s, struct xfer *x, const struct sse_event *
 	}
 	if (ev->data.n == 0 || !span_is(ev->type, "message"))
 		return;
-	exchange_message(s, r, ev->data, NULL);
+	exchange_message(s, r, ev->data);
 }
 
 /* A byte order mark may be ignored (RFC 8259, 8.1). */
@@ -129,7 +129,7 @@ bool session_on_data(struct session *s, uint64_t token, char **p, size_t *n, boo
 			}
 		} else if (got > 0 && !(x->kind == XF_STREAM && stream_on_event(s, x, &ev))) {
 			if (x->kind == XF_STREAM)
-				exchange_message(s, NULL, ev.data, NULL);
+				exchange_message(s, NULL, ev.data);
 			else
 				on_event(s, x, &ev);
 		}
@@ -158,7 +158,7 @@ bool session_on_data(struct session *s, uint64_t token, char **p, size_t *n, boo
 				x->json = false; /* judged at its end */
 			} else {
 				s->cur_whole = all.p == *p && all.n == m.text.n ? all : SPAN_NONE;
-				exchange_parsed(s, r, m, NULL);
+				exchange_parsed(s, r, m);
 			}
 		}
 		s->cur = NULL;

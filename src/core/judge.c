@@ -237,7 +237,7 @@ void judge_response(struct session *s, struct xfer *x, struct request *r)
 			if (exchange_find(s, r, m.id) != r)
 				m.id = SPAN_NONE;
 			if (m.id.p) {
-				exchange_answer(s, r, &m, NULL);
+				exchange_answer(s, r, &m);
 				break;
 			}
 			buf_reset(&s->scratch);
@@ -247,7 +247,7 @@ void judge_response(struct session *s, struct xfer *x, struct request *r)
 			if (m.kind == RPC_ERROR) {
 				struct rpc_msg own;
 				rpc_parse(buf_data(&s->scratch), s->scratch.len, &own);
-				exchange_answer(s, r, &own, NULL);
+				exchange_answer(s, r, &own);
 				break;
 			}
 		}

@@ -470,13 +470,13 @@ void replay_on_answer(struct session *s, struct request *r, const struct rpc_msg
 		if (q) {
 			r->twin = q->twin = 0;
 			request_detach(s, q);
-			exchange_answer(s, q, m, NULL);
+			exchange_answer(s, q, m);
 		}
 		request_drop(s, r);
 		return;
 	}
 	if (p == RQ_DISCOVER || p == RQ_LISTEN || p == RQ_MIRROR) {
-		eras_answer(s, r, m, NULL);
+		eras_answer(s, r, m);
 		return;
 	}
 	if (m->kind == RPC_ERROR && (p == RQ_LEVEL || p == RQ_SUBSCRIBE))

@@ -281,13 +281,13 @@ void request_drop(struct session *s, struct request *r);
 /* The request's attempt is over: its transfer is closed, slot given back. */
 void request_detach(struct session *s, struct request *r);
 /* One message of the server. r: the request whose exchange brought it, or NULL. */
-void exchange_message(struct session *s, struct request *r, struct span text, struct buf *owned);
+void exchange_message(struct session *s, struct request *r, struct span text);
 /* The same of one that is parsed already. */
-void exchange_parsed(struct session *s, struct request *r, struct rpc_msg m, struct buf *owned);
+void exchange_parsed(struct session *s, struct request *r, struct rpc_msg m);
 /* Counts a session-gone verdict: true when they come too often to be followed at once. */
 bool session_gone_often(struct session *s);
 /* An answer to r came. */
-void exchange_answer(struct session *s, struct request *r, const struct rpc_msg *m, struct buf *owned);
+void exchange_answer(struct session *s, struct request *r, const struct rpc_msg *m);
 void exchange_release(struct session *s, struct request *r);
 void session_pump(struct session *s);
 void request_new_own(struct session *s, struct request **out, enum req_purpose p, const char *method, struct span params);
@@ -405,7 +405,7 @@ int eras_render(struct session *s, struct request *r);
 int eras_headers(struct session *s, struct request *r, struct buf *lines);
 /* A client message of another era than the server's: true when it was dealt with. */
 bool eras_intake(struct session *s, const struct rpc_msg *m);
-bool eras_answer(struct session *s, struct request *r, const struct rpc_msg *m, struct buf *owned);
+bool eras_answer(struct session *s, struct request *r, const struct rpc_msg *m);
 /* A server's notification or request: true when it was dealt with. */
 bool eras_inbound(struct session *s, struct request *r, const struct rpc_msg *m);
 /* An attempt of RQ_DISCOVER or RQ_LISTEN failed; frees or reposts r. */

@@ -1,5 +1,7 @@
 /* The inside of the session, shared by the files that make it up:
- *   session.c   state, timers, actions           intake.c   what the client says
+ *   session.c   state and timers                 action.c   what it asks for
+ *   outage.c    the line going down and back     ending.c   the end
+ *   intake.c    what the client says
  *   exchange.c  the facts HTTP tells             judge.c    what a response means
  *   attempt.c   attempts and the ledger rule     deliver.c  what the server says
  *   pump.c      sending what waits, in time      xfer.c     transfers by number
@@ -219,8 +221,9 @@ struct session {
 	unsigned stale_lists;        /* bit for each list that was answered from it, or is offered since or no more */
 };
 
-/* ---- session.c ------------------------------------------------------------------------- */
-void session_enter(struct session *s, enum session_state to, const char *why);
+#define OUT_MAX ((size_t)1 << 40)
+
+/* ---- action.c -------------------------------------------------------------------------- */
 void session_note(struct session *s, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 struct action *session_act(struct session *s, enum action_kind k);
 /* A line to the client: borrowed text, or (owned) a buffer whose block is taken.
@@ -233,8 +236,19 @@ bool session_send_error(struct session *s, struct span id, int code, const char 
 bool session_send_own_error(struct session *s, struct span id, const struct own_error *e);
 /* An allocation failed: true when the reserve was there and is free now, so that it may be tried once more. */
 bool session_relieve(struct session *s);
+
+/* ---- session.c ------------------------------------------------------------------------- */
+void session_enter(struct session *s, enum session_state to, const char *why);
+/* A ping asks whether we live: while the line is down the answer is ours. */
+void session_answer_pings(struct session *s);
 /* The deadline t (absolute) must be looked at. */
 void session_due(struct session *s, int64_t t);
+void session_set_session_id(struct session *s, struct span sid);
+void session_rebuild_headers(struct session *s);
+/* Ms until a sign-in may be tried again, -1: it may be at any time. */
+int64_t session_auth_pause(const struct session *s);
+
+/* ---- outage.c -------------------------------------------------------------------------- */
 /* The line is down: WAIT with backoff, DOWN when the retries are used up. floor_ms: a
  * Retry-After, or -1. quick: the first attempt comes at the stream's own pace. */
 void session_line_down(struct session *s, const char *why, int64_t floor_ms, int64_t quick_ms);
@@ -243,22 +257,24 @@ void session_ready(struct session *s);
 void session_succeeded(struct session *s);
 /* A failed attempt, for the breaker. */
 void session_failed_attempt(struct session *s, bool exhausted);
-/* The server speaks a protocol version now that the client did not agree to. */
 /* Credentials are wanted that nobody has: everything waiting is told. */
 void session_auth_refused(struct session *s, const char *what);
-/* Ms until a sign-in may be tried again, -1: it may be at any time. */
-int64_t session_auth_pause(const struct session *s);
+/* Tells those of the waiting that may not wait until `beyond` (absolute); 0: all. */
+void session_refuse_parked(struct session *s, int64_t beyond, enum error_kind k, const char *what, int64_t retry_after_ms);
 /* Drops the steps of a handshake or comparison that is over. */
 void session_drop_steps(struct session *s);
+/* The server speaks a protocol version now that the client did not agree to. */
 void session_unacceptable(struct session *s);
 /* WAIT is over (or a request woke us): PROBE or REVIVE. */
 void session_reconnect(struct session *s);
-void session_set_session_id(struct session *s, struct span sid);
-void session_rebuild_headers(struct session *s);
 /* Session lost: close its streams, forget its id, answer or park what was in flight. */
 void session_forget(struct session *s);
+
+/* ---- ending.c -------------------------------------------------------------------------- */
+/* Ends when nothing is owed any more. */
 void session_check_drained(struct session *s);
-void session_set_due_now(struct session *s);
+/* The time for the last answers is over: true, and it ended or is ending. */
+bool session_drain_over(struct session *s);
 
 /* ---- transfers (exchange.c) -------------------------------------------------------------- */
 struct xfer *xfer_find(struct session *s, uint64_t token);

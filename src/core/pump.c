@@ -31,11 +31,26 @@ static bool out_of_quota(struct session *s, struct request *r)
 	return s->c->quota_ms && s->quota_used_ms >= s->c->quota_ms;
 }
 
+/* Looked for from behind: while the line is well the newest wait, and a thousand
+ * calls may be under way before them. */
+static struct request *first_parked(const struct session *s)
+{
+	struct request *first = NULL, *r = s->ledger.tail;
+
+	for (size_t left = s->parked; r && left; r = r->prev) {
+		if (r->state != REQ_PARKED)
+			continue;
+		first = r;
+		left--;
+	}
+	return first;
+}
+
 /* Until the rate allows the next request: what would have to wait longer than a
  * request may, each for those before it and its own turn, is told now. */
 static void rate_wait(struct session *s)
 {
-	struct request *r = s->ledger.head, *next;
+	struct request *r = first_parked(s), *next;
 	double turn = (double)(s->rate_until - s->now), step = 1 / s->bucket.rate_per_ms;
 
 	for (; r; r = next) {
@@ -64,7 +79,7 @@ void session_pump(struct session *s)
 	eras_pump(s);
 	if (s->parked && s->rate_until > s->now)
 		rate_wait(s);
-	for (r = s->ledger.head; r && s->parked; r = next) {
+	for (r = first_parked(s); r && s->parked; r = next) {
 		next = r->next;
 		if (r->state != REQ_PARKED || (r->not_before && s->now < r->not_before))
 			continue;

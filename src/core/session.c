@@ -10,7 +10,6 @@
 #include "core/session_i.h"
 
 #define PARKED_BYTES ((size_t)8 << 20)  /* past it stdin is not read while requests wait */
-#define WAKE_QUIET_MS 1000
 #define RESERVE_BYTES ((size_t)32 * 1024)
 
 const char *session_state_name(enum session_state st)

@@ -110,9 +110,9 @@ static void reset_flow(struct auth *a)
 {
 	circuit_on_end(a);
 	a->step = STEP_IDLE;
-	a->step_up = a->fresh = a->locked = a->listening = a->guessed = a->trouble = a->held = false;
+	a->step_up = a->fresh = a->locked = a->listening = a->guessed = a->trouble = a->place_lost = a->held = false;
 	a->nonce_retried = a->http_running = a->challenged = false;
-	a->http_again_at = a->poll_at = a->person_until = a->hold_until = 0;
+	a->http_again_at = a->poll_at = a->person_until = a->hold_until = a->hold_pause_ms = 0;
 	a->candidate = a->redirects = a->http_tries = a->port = 0;
 	free(a->challenge_scope);
 	free(a->hinted);

@@ -18,6 +18,8 @@
 
 /* So long before those who wait for the token are told that there is none. */
 #define LAST_TRY_MS 1000
+/* Before the next round where the last place answered and one before it did not; doubled each time. */
+#define HOLD_PAUSE_MS 500
 
 static const char *const party_names[] = {
 	[PARTY_SERVER] = "the authorization server", [PARTY_PROVIDER] = "the identity provider",
@@ -122,6 +124,7 @@ static void on_failure(struct auth *a, struct dependency *d, const struct auth_a
 
 	if (depth_of(a->step) > d->failing)
 		d->failing = depth_of(a->step);
+	a->place_lost |= a->step == STEP_SERVER;
 	if (ans->ok)
 		backoff_floor(&d->backoff, retry_after_parse(ans->retry_after, a->wall), a->now);
 	d->next_at = backoff_next(&d->backoff, &a->rng, a->now);
@@ -218,13 +221,22 @@ bool circuit_holds(struct auth *a)
 	const struct dependency *d = a->asked;
 	int64_t last = a->hold_until - LAST_TRY_MS, at;
 
-	if (!a->challenged || !d || !d->failing || breaker_refuses(&d->breaker) || used_up(a, d))
+	bool came_back = a->step == STEP_SERVER && a->place_lost && d && !d->failing;
+
+	if (!a->challenged || !d || (!d->failing && !came_back) || breaker_refuses(&d->breaker) || used_up(a, d))
 		return false;
 	if (last <= a->now || d->backoff.floor_until > last)
 		return false;
-	at = d->next_at < last ? d->next_at : last;
+	at = d->next_at;
+	if (came_back) { /* in the middle of a round */
+		a->hold_pause_ms = a->hold_pause_ms ? 2 * a->hold_pause_ms : HOLD_PAUSE_MS;
+		at = a->now + a->hold_pause_ms;
+	}
+	if (at > last)
+		at = last;
 	a->http_again_at = at > a->now ? at : a->now + 1;
 	a->held = true;
+	a->place_lost = false;
 	flow_log(a, AUTH_LOG_INFO, "%s can not be reached; trying again in %.1f s", party_names[d->party],
 	         (double)(a->http_again_at - a->now) / 1000);
 	return true;

@@ -85,7 +85,9 @@ struct auth {
 	bool step_up, fresh;         /* fresh: the refresh token is no way out */
 	bool locked, listening, guessed; /* guessed: 2025-03-26, no resource metadata */
 	bool trouble;                /* a candidate failed for network reasons */
+	bool place_lost;             /* a place of the server's metadata gave no answer in this round */
 	bool held;                   /* an outage is being waited out */
+	int64_t hold_pause_ms;       /* before the last round of asking every place again; 0: there was none */
 	int64_t hold_until;          /* whoever wants the token waits until then; 0: nobody */
 	char *challenge_scope, *hinted; /* hinted: resource_metadata of the challenge */
 	char *want_scope;            /* asked for in this flow */

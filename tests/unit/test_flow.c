@@ -1370,6 +1370,39 @@ static void a_wanted_token_waits_out_an_outage_of_the_metadata(void **state)
 	world_free(w);
 }
 
+/* The first place is out of reach, the second says 404: the server has come back
+ * between the two, or is half back for good. */
+static void a_server_that_comes_back_in_the_middle_of_a_round_is_asked_again(void **state)
+{
+	struct auth_config c = { .mode = AUTH_MODE_CLIENT, .client_id = "svc", LIMITS };
+	struct world *w = world_new(&c);
+	int64_t since = w->now;
+	int rounds = 0;
+
+	(void)state;
+	start(w);
+	challenge(w, 1, 401, NULL);
+	answer(w, 200, PRM);
+	for (; w->now - since < 15000; rounds += w->http) {
+		bool first = strstr(w->url, "oauth-authorization-server") != NULL;
+
+		answer(w, first ? 0 : 404, "");
+		assert_int_equal(auth_phase(w->a), AUTH_WORKING);
+		if (!w->http)
+			pass(w, auth_deadline(w->a) - w->now);
+	}
+	assert_true(rounds < 25); /* not a hot loop */
+	while (!strstr(w->url, "oauth-authorization-server")) {
+		answer(w, 404, "");
+		if (!w->http)
+			pass(w, auth_deadline(w->a) - w->now);
+	}
+	answer(w, 200, META_TOKENS);
+	answer(w, 200, TOKEN);
+	assert_int_equal(auth_phase(w->a), AUTH_HAVE);
+	world_free(w);
+}
+
 static void a_retry_after_is_kept_within_the_hold_time(void **state)
 {
 	struct auth_config c = { .mode = AUTH_MODE_CLIENT, .client_id = "svc", LIMITS };
@@ -1791,6 +1824,7 @@ int main(void)
 		cmocka_unit_test(a_long_outage_fails_fast_until_one_probe_succeeds),
 		cmocka_unit_test(a_wanted_token_waits_out_an_outage_of_the_token_endpoint),
 		cmocka_unit_test(a_wanted_token_waits_out_an_outage_of_the_metadata),
+		cmocka_unit_test(a_server_that_comes_back_in_the_middle_of_a_round_is_asked_again),
 		cmocka_unit_test(a_retry_after_is_kept_within_the_hold_time),
 		cmocka_unit_test(refusals_do_not_count_and_the_breaker_can_be_turned_off),
 		cmocka_unit_test(an_answer_beyond_use_is_no_outage),

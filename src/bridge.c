@@ -22,7 +22,7 @@
 #include "report/report.h"
 
 #define EVENTS 64
-#define OUT_HIGH_WATER ((size_t)256 << 10) /* unread output past which the network is not read */
+#define OUT_HIGH_WATER ((size_t)1 << 20) /* unread output past which neither side is read: room for a client that writes many requests before it reads */
 #define LAST_FLUSH_MS 1000               /* a client that reads slowly gets this long for the last answers */
 #define SLEPT_MS 3000                    /* the boot clock ran this far ahead: the machine slept */
 #define TRACE_BYTES 4096u                /* of a message in the log, at trace only */

@@ -123,7 +123,7 @@ static int head_put(struct head *h, int f, struct span value, const char *glue)
 		return -1;
 	if (buf_add(b, value) < 0)
 		return -1;
-	h->at[f].n += b->len - before;
+	h->at[f].n += (uint32_t)(b->len - before);
 	h->at[f].set = true;
 	return 0;
 }
@@ -142,7 +142,7 @@ static int head_on_field(struct head *h, struct span line)
 		return head_put(h, h->last, trim(span_make(value.p, end ? (size_t)(end - value.p) : value.n)), "\n");
 	}
 	if (h->last != HEAD_WWW_AUTHENTICATE) {
-		h->at[h->last].off = h->text.len;
+		h->at[h->last].off = (uint32_t)h->text.len;
 		h->at[h->last].n = 0;
 	}
 	return head_put(h, h->last, value, ", ");

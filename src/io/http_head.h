@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/buf.h"
 #include "base/span.h"
@@ -29,7 +30,7 @@ struct head {
 	struct buf text;        /* values, one behind the other */
 	struct buf auth;        /* WWW-Authenticate, joined */
 	struct buf cookies;     /* "name=value" of each Set-Cookie, one a line */
-	struct { size_t off, n; bool set; } at[HEAD_FIELDS];
+	struct { uint32_t off, n; bool set; } at[HEAD_FIELDS]; /* one for every call under way: kept small */
 	struct http_head out;   /* valid once complete */
 };
 

@@ -351,11 +351,14 @@ int transfer_prepare(struct transfer *t, const struct http_request *rq, struct e
 
 void transfer_finish(struct transfer *t, CURLcode code)
 {
+	struct http_result result;
+
 	t->attempt.code = code;
 	t->attempt.memory_refused = http_mem_failures() != t->mem_failures;
-	http_result_fill(&t->result, t->easy, &t->attempt, t->errbuf);
-	t->clean = t->result.outcome == HTTP_OK;
+	http_result_fill(&result, t->easy, &t->attempt, t->errbuf);
 	transfer_stop(t);
+	t->result = result;
+	t->clean = result.outcome == HTTP_OK;
 	if (t->collect && t->result.outcome != HTTP_OK)
 		drop_bytes(t); /* half a body is no body */
 	t->done = true;

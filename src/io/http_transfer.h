@@ -56,8 +56,10 @@ struct transfer {
 	struct head head;
 	struct buf in;
 	struct http_lines lines;
-	struct http_result result;
-	char errbuf[CURL_ERROR_SIZE];
+	union { /* one for every call under way: kept small */
+		char errbuf[CURL_ERROR_SIZE]; /* libcurl's, while it runs */
+		struct http_result result;    /* from then on */
+	};
 };
 
 /* NULL when there is no memory. */

@@ -16,7 +16,7 @@
 
 #include <sodium.h>
 
-#define BUF_FIRST ((size_t)64)
+#define BUF_FIRST ((size_t)256)
 #define BUF_DOUBLE_UNTIL ((size_t)4 * 1024 * 1024)
 
 void buf_init(struct buf *b, size_t max)

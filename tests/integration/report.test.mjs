@@ -305,7 +305,7 @@ describe('--metrics-file', () => {
 
 describe('--notify', () => {
 	const told = (br) => br.notifications.filter((m) => m.method === 'notifications/message' && m.params.logger === 'mcp-holdfast');
-	const outage = async ({ srv, br }) => { const waiting = await goAway(srv, br); await srv.restart(); await waiting; };
+	const outage = async ({ srv, br }) => { const { waiting } = await goAway(srv, br); await srv.restart(); await waiting; };
 	scenario('tells the client of loss and return', { args: ['--notify'] }, async (x) => {
 		await outage(x);
 		const [lost, back] = await until(() => told(x.br).length >= 2 && told(x.br), 4000, 'two messages');

@@ -163,7 +163,7 @@ describe('OTLP traces', () => {
 		assert.equal(s.attributes['mcp_holdfast.attempts'], 2);
 	});
 	exported('tell of a reconnect', {}, async ({ srv, br, collector }) => {
-		const waiting = await goAway(srv, br);
+		const { waiting } = await goAway(srv, br);
 		await srv.restart();
 		await waiting;
 		const [s] = await named(collector, /^mcp_holdfast\.reconnect$/);

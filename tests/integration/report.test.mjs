@@ -34,7 +34,7 @@ describe('mcp-holdfast status', () => {
 	});
 
 	scenario('says what is down, why, and what comes next, with status 1', { env: runtime, args: ['--name', 'alpha', '--max-retry-delay', '400'] }, async ({ srv, br, scratch }) => {
-		const waiting = await goAway(srv, br);
+		const { waiting } = await goAway(srv, br);
 		const s = await shown(scratch, (x) => x.down);
 		assert.match(s.lastDrop.why, /\(curl \d+\)|HTTP \d+/);
 		assert.equal(s.lastDrop.lengthMs, null);
@@ -155,7 +155,7 @@ describe('mcp-holdfast log', () => {
 		const follower = bridge(['log', String(br.pid), '-f'], { env: { XDG_RUNTIME_DIR: scratch }, stdio: ['ignore', 'pipe', 'pipe'] });
 		const seen = (re) => until(() => follower.lines.some((l) => re.test(l.raw)) || follower.chunks.some((c) => re.test(c)), 6000, String(re));
 		await seen(/connected/);
-		const waiting = await goAway(srv, br);
+		const { waiting } = await goAway(srv, br);
 		await seen(/connection lost/);
 		await srv.restart();
 		await waiting;
@@ -268,7 +268,7 @@ describe('--metrics-file', () => {
 	});
 
 	scenario('counts drops with their cause, and re-sends with their reason', { env: runtime, args }, async ({ srv, br, scratch }) => {
-		const waiting = await goAway(srv, br);
+		const { waiting } = await goAway(srv, br);
 		await srv.restart();
 		await waiting;
 		srv.when('tools/list', (ex) => ex.reply(503, { 'Retry-After': '0' }), 1);

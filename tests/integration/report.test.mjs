@@ -271,8 +271,8 @@ describe('--metrics-file', () => {
 		const { waiting } = await goAway(srv, br);
 		await srv.restart();
 		await waiting;
-		srv.when('tools/list', (ex) => ex.reply(503, { 'Retry-After': '0' }), 1);
-		await br.request('tools/list');
+		srv.when('prompts/list', (ex) => ex.reply(503, { 'Retry-After': '0' }), 1); /* which the bridge itself does not ask for */
+		await br.request('prompts/list');
 		br.eof();
 		await br.exited();
 		const m = parseMetrics(fs.readFileSync(file(scratch), 'utf8'));

@@ -42,7 +42,7 @@ int board_open(struct board *b, int dir, struct err *e);
 int board_write(struct board *b, const struct board_facts *f);
 /* Removes it. */
 void board_close(struct board *b);
-/* Reads the file `name`: 1 and its bridge lives; 0 it is dead; -1 it is none of ours. */
+/* Reads the file `name`: 1 and its bridge lives; 0 it is dead, gone or just starting; -1 it is none of ours. */
 int board_read(int dir, const char *name, struct board_facts *f);
 
 /* True for a state in which requests can not be served. */

@@ -88,7 +88,24 @@ static void what_is_shown_is_read_back(void **state)
 	assert_memory_equal(&got, &f, sizeof(f));
 	assert_true(board_is_down(&got));
 	board_close(&b);
-	assert_int_equal(board_read(dir, file, &got), -1);
+	assert_int_equal(board_read(dir, file, &got), 0);
+	close(dir);
+}
+
+static void a_status_not_yet_written_is_passed_over_but_not_for_ever(void **state)
+{
+	static const struct timespec long_ago[2];
+	struct board_facts got;
+	struct board b;
+	struct err e;
+	int dir = open_dir();
+
+	(void)state;
+	assert_int_equal(board_open(&b, dir, &e), 0);
+	assert_int_equal(board_read(dir, b.file, &got), 0);
+	assert_int_equal(utimensat(dir, b.file, long_ago, 0), 0);
+	assert_int_equal(board_read(dir, b.file, &got), -1);
+	board_close(&b);
 	close(dir);
 }
 
@@ -332,6 +349,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_shown_is_read_back),
+		cmocka_unit_test(a_status_not_yet_written_is_passed_over_but_not_for_ever),
 		cmocka_unit_test(no_part_of_a_status_is_taken_for_the_whole),
 		cmocka_unit_test(a_status_that_is_none_is_refused),
 		cmocka_unit_test(a_number_below_minus_one_or_a_torn_text_is_refused),

@@ -19,7 +19,7 @@
 
 #define UPLOAD_SMALL (16L * 1024) /* the least libcurl takes */
 #define UPLOAD_LARGE (64L * 1024)
-#define RECEIVE_SMALL (8L * 1024) /* every held call has one, and four times as much makes a 1 MB body only 15% cheaper */
+#define RECEIVE_SMALL (8L * 1024) /* every held call has one, and twice as much makes a 1 MB body only 15% cheaper */
 #define RECEIVE_LARGE (64L * 1024)     /* for a GET: few run at once, and they carry streams */
 #define WHOLE_MAX ((size_t)16 * 1024) /* a body up to this goes out with the head */
 #define SPARE_MAX ((size_t)512 * 1024) /* what a flood grows a block to before it is stopped */

@@ -388,6 +388,7 @@ void http_free(struct http *h)
 	free(h->pool);
 	buf_fini(&h->hub.spare);
 	curl_multi_cleanup(h->hub.multi);
+	http_url_release(h->hub.url);
 	curl_share_cleanup(h->hub.cookies);
 	http_table_fini(&h->table);
 	http_ca_fini(&h->hub.ca);

@@ -248,6 +248,7 @@ void transfer_free(struct transfer *t)
 	if (!t)
 		return;
 	curl_easy_cleanup(t->easy);
+	http_url_release(t->url);
 	http_lines_fini(&t->lines);
 	head_fini(&t->head);
 	free(t);
@@ -320,6 +321,20 @@ static CURLcode set_method(struct transfer *t, const struct http_request *rq)
 	return rc;
 }
 
+/* The text goes along: what CURLOPT_CURLU leaves unset would be put together anew. */
+static CURLcode set_url(struct transfer *t, const char *url)
+{
+	CURLcode rc = CURLE_OK;
+
+	if (t->url && strcmp(t->url->text, url) == 0)
+		return rc;
+	http_url_release(t->url);
+	t->url = t->flags & HTTP_FOREIGN ? NULL : http_url_get(&t->hub->url, url);
+	SET(CURLOPT_CURLU, t->url ? t->url->parts : NULL);
+	SET(CURLOPT_URL, url);
+	return rc;
+}
+
 int transfer_prepare(struct transfer *t, const struct http_request *rq, struct err *e)
 {
 	int64_t timeout = rq->timeout_ms < INT32_MAX ? rq->timeout_ms : INT32_MAX;
@@ -340,7 +355,8 @@ int transfer_prepare(struct transfer *t, const struct http_request *rq, struct e
 			return err_set(e, "the certificates can not be set up");
 		t->tls_ready = true;
 	}
-	SET(CURLOPT_URL, rq->url);
+	if (rc == CURLE_OK)
+		rc = set_url(t, rq->url);
 	SET(CURLOPT_HTTPHEADER, t->lines.first);
 	SET(CURLOPT_TIMEOUT_MS, (long)timeout);
 #undef SET

@@ -18,6 +18,7 @@
 #include "io/http_ring.h"
 #include "io/http_setup.h"
 #include "io/http_sockets.h"
+#include "io/http_url.h"
 
 /* What all transfers have in common. */
 struct http_hub {
@@ -27,6 +28,7 @@ struct http_hub {
 	struct http_sockets sockets;
 	struct http_ca ca;
 	struct http_always always;
+	struct http_url *url;    /* where the last request went, taken apart; NULL before the first */
 	struct link ready;       /* transfers with a fact to give */
 	struct link waiting;     /* stalled ones that go on when there is room */
 	size_t backlog;          /* bytes in every `in` */
@@ -38,6 +40,7 @@ struct transfer {
 	struct link ready, waiting;
 	struct http_hub *hub;
 	CURL *easy;
+	struct http_url *url;    /* what the handle is set to; NULL: it has been told by text */
 	uint64_t token;
 	unsigned flags;
 	bool tls_ready;          /* the easy handle knows the trust anchors */

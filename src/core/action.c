@@ -20,16 +20,21 @@ bool session_relieve(struct session *s)
 	return had;
 }
 
+/* Not by realloc(): that would copy, and so fill with memory, the places that
+ * are only kept free. */
 static int acts_grow(struct session *s)
 {
 	size_t cap = s->acts_cap ? 2 * s->acts_cap : ACTS_FIRST;
 	struct action *a;
 
 	do
-		a = realloc(s->acts, cap * sizeof(*a));
+		a = malloc(cap * sizeof(*a));
 	while (!a && session_relieve(s));
 	if (!a)
 		return -1;
+	if (s->nacts)
+		memcpy(a, s->acts, s->nacts * sizeof(*a));
+	free(s->acts);
 	s->acts = a;
 	s->acts_cap = cap;
 	return 0;
@@ -51,8 +56,19 @@ struct action *session_act(struct session *s, enum action_kind k)
 	return a;
 }
 
+/* A transfer may run for hours: its header lines go as soon as they were sent. */
+static void forget_lines(struct session *s)
+{
+	const struct action *last = s->acts_head ? &s->acts[s->acts_head - 1] : NULL;
+	struct xfer *x = last && last->kind == ACT_HTTP ? xfer_find(s, last->token) : NULL;
+
+	if (x)
+		buf_fini(&x->lines);
+}
+
 int session_next(struct session *s, struct action *a)
 {
+	forget_lines(s);
 	if (s->acts_head == s->nacts) {
 		s->acts_head = s->nacts = 0;
 		if (!s->ended || s->end_told)

@@ -4,7 +4,8 @@
  * time) and is asked what to do next. Every fact function takes `now`,
  * monotonic milliseconds. After each fact, session_next() is called until it
  * gives 0, and each action is carried out before the next fact is told: spans
- * in an action are borrowed until then. DESIGN: the state table and the
+ * in an action are borrowed until then, its header lines only until the next
+ * action is taken. DESIGN: the state table and the
  * ledger table stand in the manual's INTERNALS. */
 #ifndef CORE_SESSION_H
 #define CORE_SESSION_H
@@ -60,7 +61,7 @@ struct action {
 	enum http_method method;
 	enum header_set headers;
 	struct span url;      /* SPAN_NONE: the URL the user gave; else absolute, same origin */
-	struct span lines;    /* extra headers, "Name: value\n" each */
+	struct span lines;    /* extra headers, "Name: value\n" each; gone when the next action is taken */
 	struct span body;     /* stays until the transfer is done or cancelled */
 	int64_t timeout_ms;
 	/* ACT_SEND, ACT_AUTH, ACT_SECRET, ACT_LOG, ACT_REMEMBER */

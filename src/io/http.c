@@ -356,6 +356,7 @@ struct http *http_new(const struct http_config *c, struct loop *l, struct err *e
 		return NULL;
 	}
 	h->hub.c = *c;
+	h->hub.keep_alive_s = -1;
 	link_init(&h->hub.ready);
 	link_init(&h->hub.waiting);
 	buf_init(&h->out, SIZE_MAX);

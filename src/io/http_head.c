@@ -6,6 +6,8 @@
 
 #include <strings.h>
 
+#define KEEP_ALIVE_MAX 1000000 /* seconds; from here on digits are passed over */
+
 static const struct { const char *name; size_t n; } fields[HEAD_FIELDS] = {
 	[HEAD_CONTENT_TYPE] = { "content-type", 12 },
 	[HEAD_SESSION_ID] = { "mcp-session-id", 14 },
@@ -17,6 +19,7 @@ static const struct { const char *name; size_t n; } fields[HEAD_FIELDS] = {
 	[HEAD_WWW_AUTHENTICATE] = { "www-authenticate", 16 },
 	[HEAD_CONTENT_ENCODING] = { "content-encoding", 16 },
 	[HEAD_SET_COOKIE] = { "set-cookie", 10 },
+	[HEAD_KEEP_ALIVE] = { "keep-alive", 10 },
 };
 
 void head_init(struct head *h, size_t max_bytes)
@@ -157,6 +160,28 @@ static struct span head_get(struct head *h, enum head_field f)
 	return h->at[f].n ? span_make(buf_data(b) + h->at[f].off, h->at[f].n) : span_make("", 0);
 }
 
+/* "timeout=5, max=1000" */
+static int read_keep_alive(struct span list)
+{
+	while (list.n) {
+		const char *comma = memchr(list.p, ',', list.n);
+		size_t n = comma ? (size_t)(comma - list.p) : list.n;
+		struct span one = trim(span_make(list.p, n));
+		int s = 0;
+
+		list = span_make(list.p + n + (comma != NULL), list.n - n - (comma != NULL));
+		if (one.n < 9 || strncasecmp(one.p, "timeout=", 8) != 0)
+			continue;
+		for (size_t i = 8; i < one.n; i++) {
+			if (!is_digit(one.p[i]))
+				return -1;
+			s = s < KEEP_ALIVE_MAX ? s * 10 + (one.p[i] - '0') : s;
+		}
+		return s;
+	}
+	return -1;
+}
+
 /* Only now, because the buffers no longer move. */
 static void head_finish(struct head *h)
 {
@@ -170,6 +195,7 @@ static void head_finish(struct head *h)
 	h->out.date = head_get(h, HEAD_DATE);
 	h->out.set_cookie = head_get(h, HEAD_SET_COOKIE);
 	h->out.www_authenticate = head_get(h, HEAD_WWW_AUTHENTICATE);
+	h->keep_alive_s = read_keep_alive(head_get(h, HEAD_KEEP_ALIVE));
 }
 
 /* libcurl reads on after 100..199, save 101, which nobody asked for and which is therefore final. */

@@ -12,7 +12,7 @@
 
 enum head_field {
 	HEAD_CONTENT_TYPE, HEAD_SESSION_ID, HEAD_RETRY_AFTER, HEAD_LOCATION, HEAD_ALLOW,
-	HEAD_DPOP_NONCE, HEAD_DATE, HEAD_WWW_AUTHENTICATE, HEAD_CONTENT_ENCODING, HEAD_SET_COOKIE,
+	HEAD_DPOP_NONCE, HEAD_DATE, HEAD_WWW_AUTHENTICATE, HEAD_CONTENT_ENCODING, HEAD_SET_COOKIE, HEAD_KEEP_ALIVE,
 	HEAD_FIELDS,
 };
 
@@ -26,6 +26,8 @@ enum head_status {
 struct head {
 	size_t bytes, max;      /* lines fed, interim heads and trailers included */
 	bool complete;
+	int keep_alive_s;       /* valid once complete: how long the server keeps an idle connection, by its
+	                         * Keep-Alive field (RFC 2068, 19.7.1.1); -1: it does not say */
 	int last;               /* field of the line before, for folded lines; -1 none */
 	struct buf text;        /* values, one behind the other */
 	struct buf auth;        /* WWW-Authenticate, joined */

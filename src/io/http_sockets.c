@@ -5,7 +5,9 @@
  *
  * A socket that libcurl no longer wants watched is usually wanted again by the
  * next request, and for the same thing. So it stays on the loop until it says
- * something in between, which costs two calls of the kernel less for a request. */
+ * something in between, which costs two calls of the kernel less for a request.
+ * What it says then is that the server has closed it, and so how long the server
+ * keeps a connection that is idle: twice the same is believed. */
 #include "io/http_sockets.h"
 
 #include <fcntl.h>
@@ -24,15 +26,18 @@
 #define FD_OUT 16u
 #define FD_MISSED 32u    /* the loop had no memory for it */
 #define FD_LEFT 64u      /* on the loop though libcurl does not want it, for reading only */
+#define FD_FOREIGN 128u
 
 #define FIRST_FDS ((size_t)256)
 #define MISSED_RETRY_MS 100
+#define KEPT_LEAST_MS 2500 /* what is closed sooner was hardly closed for being idle */
+#define KEPT_SAME_MS 1000
 
 /* Clears, then sets. The table grows only to set something. */
 static int fd_mark(struct http_sockets *s, int fd, unsigned set, unsigned clear)
 {
 	size_t i = (size_t)fd, n;
-	unsigned char *p;
+	struct http_socket *p;
 
 	if (fd < 0)
 		return -1;
@@ -40,14 +45,15 @@ static int fd_mark(struct http_sockets *s, int fd, unsigned set, unsigned clear)
 		if (!set)
 			return 0;
 		n = (i + 1) * 2;
-		p = realloc(s->state, n);
+		p = realloc(s->fd, n * sizeof *p);
 		if (!p)
 			return -1;
-		memset(p + s->n, 0, n - s->n);
-		s->state = p;
+		memset(p + s->n, 0, (n - s->n) * sizeof *p);
+		s->fd = p;
 		s->n = n;
 	}
-	s->state[i] = (unsigned char)((s->state[i] & ~clear) | set);
+	s->fd[i].state = (unsigned char)((s->fd[i].state & ~clear) | set);
+	s->fd[i].left_at = 0;
 	return 0;
 }
 
@@ -74,7 +80,7 @@ static int watch(struct http_sockets *s, int fd, unsigned state)
 
 static bool is_left(const struct http_sockets *s, int fd)
 {
-	return (size_t)fd < s->n && (s->state[fd] & FD_LEFT);
+	return (size_t)fd < s->n && (s->fd[fd].state & FD_LEFT);
 }
 
 /* libcurl wants it watched no longer. */
@@ -82,8 +88,9 @@ static void leave(struct http_sockets *s, int fd)
 {
 	const unsigned reading = FD_OPEN | FD_WATCHED | FD_IN;
 
-	if ((size_t)fd < s->n && (s->state[fd] & (reading | FD_OUT | FD_MISSED)) == reading) {
+	if ((size_t)fd < s->n && (s->fd[fd].state & (reading | FD_OUT | FD_MISSED)) == reading) {
 		fd_mark(s, fd, FD_LEFT, FD_WATCHED);
+		s->fd[fd].left_at = loop_now();
 		return;
 	}
 	fd_mark(s, fd, 0, FD_WATCHED | FD_MISSED);
@@ -123,12 +130,12 @@ void http_sockets_retry(struct http_sockets *s, int64_t now)
 		return;
 	s->retry_at = 0;
 	for (size_t fd = 0; fd < s->n; fd++) {
-		if (!(s->state[fd] & FD_MISSED))
+		if (!(s->fd[fd].state & FD_MISSED))
 			continue;
-		if (watch(s, (int)fd, s->state[fd]) < 0)
+		if (watch(s, (int)fd, s->fd[fd].state) < 0)
 			s->retry_at = now + MISSED_RETRY_MS;
 		else
-			s->state[fd] &= (unsigned char)~FD_MISSED;
+			s->fd[fd].state &= (unsigned char)~FD_MISSED;
 	}
 }
 
@@ -153,13 +160,13 @@ static int socket_new(const struct curl_sockaddr *a)
 	return fd;
 }
 
-curl_socket_t http_sockets_open(struct http_sockets *s, const struct curl_sockaddr *a)
+curl_socket_t http_sockets_open(struct http_sockets *s, const struct curl_sockaddr *a, bool foreign)
 {
 	int fd = socket_new(a);
 
 	if (fd < 0)
 		return CURL_SOCKET_BAD;
-	if (fd_mark(s, fd, FD_OPEN, 0xff) < 0) {
+	if (fd_mark(s, fd, foreign ? FD_OPEN | FD_FOREIGN : FD_OPEN, 0xff) < 0) {
 		close(fd);
 		return CURL_SOCKET_BAD;
 	}
@@ -170,10 +177,24 @@ int http_sockets_on_close(void *arg, curl_socket_t fd)
 {
 	struct http_sockets *s = arg;
 
-	if ((size_t)fd < s->n && (s->state[fd] & (FD_WATCHED | FD_LEFT)))
+	if ((size_t)fd < s->n && (s->fd[fd].state & (FD_WATCHED | FD_LEFT)))
 		loop_del(s->loop, fd);
 	fd_mark(s, fd, 0, 0xff);
 	return close(fd);
+}
+
+/* A server that ends closes all at once, and at any time: what counts is that
+ * two were idle for the same time when they were closed at different times. */
+static void learn_kept(struct http_sockets *s, const struct http_socket *x)
+{
+	int64_t now = loop_now(), idle = now - x->left_at;
+
+	if (!x->left_at || (x->state & FD_FOREIGN) || idle < KEPT_LEAST_MS || now - s->closed_at < KEPT_SAME_MS)
+		return;
+	if (idle - s->idle_ms < KEPT_SAME_MS && s->idle_ms - idle < KEPT_SAME_MS)
+		s->kept_ms = idle < s->idle_ms ? idle : s->idle_ms;
+	s->idle_ms = idle;
+	s->closed_at = now;
 }
 
 bool http_sockets_event(struct http_sockets *s, const struct loop_event *ev, curl_socket_t *fd, int *what)
@@ -183,6 +204,7 @@ bool http_sockets_event(struct http_sockets *s, const struct loop_event *ev, cur
 	*fd = (curl_socket_t)(ev->tag & ~TAG_MASK);
 	*what = 0;
 	if (is_left(s, *fd)) {
+		learn_kept(s, &s->fd[*fd]);
 		fd_mark(s, *fd, 0, FD_LEFT);
 		loop_del(s->loop, *fd);
 		return true;
@@ -208,16 +230,18 @@ void http_sockets_hold(struct http_sockets *s, curl_socket_t fd, bool hold)
 void http_sockets_shut_idle(struct http_sockets *s)
 {
 	for (size_t fd = 0; fd < s->n; fd++)
-		if ((s->state[fd] & (FD_OPEN | FD_WATCHED | FD_HELD)) == FD_OPEN)
+		if ((s->fd[fd].state & (FD_OPEN | FD_WATCHED | FD_HELD)) == FD_OPEN) {
+			s->fd[fd].left_at = 0; /* not the server's doing */
 			(void)shutdown((int)fd, SHUT_RDWR);
+		}
 }
 
 int http_sockets_init(struct http_sockets *s, struct loop *l, CURLM *multi)
 {
 	CURLMcode rc = CURLM_OK;
 
-	*s = (struct http_sockets){ .loop = l, .state = calloc(1, FIRST_FDS), .n = FIRST_FDS };
-	if (!s->state) {
+	*s = (struct http_sockets){ .loop = l, .fd = calloc(FIRST_FDS, sizeof *s->fd), .n = FIRST_FDS };
+	if (!s->fd) {
 		s->n = 0;
 		return -1;
 	}
@@ -232,6 +256,6 @@ int http_sockets_init(struct http_sockets *s, struct loop *l, CURLM *multi)
 
 void http_sockets_fini(struct http_sockets *s)
 {
-	free(s->state);
+	free(s->fd);
 	*s = (struct http_sockets){ 0 };
 }

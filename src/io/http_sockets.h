@@ -10,11 +10,19 @@
 
 #include "io/loop.h"
 
+struct http_socket {
+	unsigned char state;
+	int64_t left_at;      /* idle since then; 0: it is not, or we can not tell */
+};
+
 struct http_sockets {
 	struct loop *loop;    /* borrowed */
 	int64_t deadline;     /* when libcurl wants to be woken; 0: never */
 	int64_t retry_at;     /* when to try again to watch what could not be watched; 0: nothing */
-	unsigned char *state; /* by descriptor */
+	int64_t idle_ms;      /* how long the connection was idle that the server closed last, */
+	int64_t closed_at;    /* and when it did so */
+	int64_t kept_ms;      /* how long the server keeps an idle connection, as far as was seen; 0: nothing was */
+	struct http_socket *fd; /* by descriptor */
 	size_t n;
 };
 
@@ -22,8 +30,9 @@ struct http_sockets {
 int http_sockets_init(struct http_sockets *s, struct loop *l, CURLM *multi);
 void http_sockets_fini(struct http_sockets *s);
 
-/* For CURLOPT_OPENSOCKETFUNCTION: a close-on-exec socket, or CURL_SOCKET_BAD. */
-curl_socket_t http_sockets_open(struct http_sockets *s, const struct curl_sockaddr *a);
+/* For CURLOPT_OPENSOCKETFUNCTION: a close-on-exec socket, or CURL_SOCKET_BAD.
+ * foreign: to another server than the one whose habits are of interest. */
+curl_socket_t http_sockets_open(struct http_sockets *s, const struct curl_sockaddr *a, bool foreign);
 /* For CURLOPT_CLOSESOCKETFUNCTION; arg is the struct http_sockets. */
 int http_sockets_on_close(void *arg, curl_socket_t fd);
 

@@ -22,6 +22,7 @@
 #define RECEIVE_SMALL (8L * 1024) /* every held call has one, and twice as much makes a 1 MB body only 15% cheaper */
 #define RECEIVE_LARGE (64L * 1024)     /* for a GET: few run at once, and they carry streams */
 #define WHOLE_MAX ((size_t)16 * 1024) /* a body up to this goes out with the head */
+#define REUSE_MOST 118L /* libcurl's own: seconds that a connection may have been idle to be used again */
 #define SPARE_MAX ((size_t)512 * 1024) /* what a flood grows a block to before it is stopped */
 
 /* ---- facts ---------------------------------------------------------------------- */
@@ -91,6 +92,8 @@ static size_t on_header(char *p, size_t size, size_t n, void *arg)
 		return size * n;
 	case HEAD_COMPLETE:
 		t->attempt.head = t->head_ready = true;
+		if (t->head.keep_alive_s >= 0 && !(t->flags & HTTP_FOREIGN))
+			t->hub->keep_alive_s = t->head.keep_alive_s;
 		transfer_note(t);
 		return size * n;
 	case HEAD_TOO_LARGE:
@@ -208,7 +211,7 @@ static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockad
 		t->attempt.refusal = REFUSED_REPEAT;
 		return CURL_SOCKET_BAD;
 	}
-	return http_sockets_open(&t->hub->sockets, a);
+	return http_sockets_open(&t->hub->sockets, a, t->flags & HTTP_FOREIGN);
 }
 
 /* ---- life ----------------------------------------------------------------------- */
@@ -262,6 +265,7 @@ struct transfer *transfer_new(struct http_hub *hub, unsigned flags)
 		return NULL;
 	t->hub = hub;
 	t->flags = flags;
+	t->reuse_s = REUSE_MOST;
 	link_init(&t->ready);
 	link_init(&t->waiting);
 	head_init(&t->head, hub->c.max_header_bytes);
@@ -321,6 +325,26 @@ static CURLcode set_method(struct transfer *t, const struct http_request *rq)
 	return rc;
 }
 
+static long sooner_than(long most, int64_t kept_s)
+{
+	return kept_s - 2 < most ? (long)(kept_s > 3 ? kept_s - 2 : 1) : most;
+}
+
+/* A request that meets the end of an idle connection on its way is lost, and
+ * nobody can tell whether it ran. So connections are not used again during the
+ * last second that the server keeps them, as it says or as was seen: libcurl
+ * counts whole seconds and uses again up to and including this one. */
+static long reuse_up_to(const struct http_hub *hub)
+{
+	long s = REUSE_MOST;
+
+	if (hub->keep_alive_s >= 0)
+		s = sooner_than(s, hub->keep_alive_s);
+	if (hub->sockets.kept_ms)
+		s = sooner_than(s, hub->sockets.kept_ms / 1000);
+	return s;
+}
+
 /* The text goes along: what CURLOPT_CURLU leaves unset would be put together anew. */
 static CURLcode set_url(struct transfer *t, const char *url)
 {
@@ -338,6 +362,7 @@ static CURLcode set_url(struct transfer *t, const char *url)
 int transfer_prepare(struct transfer *t, const struct http_request *rq, struct err *e)
 {
 	int64_t timeout = rq->timeout_ms < INT32_MAX ? rq->timeout_ms : INT32_MAX;
+	long reuse = t->flags & HTTP_FOREIGN ? REUSE_MOST : reuse_up_to(t->hub);
 	CURLcode rc = CURLE_OK;
 
 	t->token = rq->token;
@@ -359,6 +384,9 @@ int transfer_prepare(struct transfer *t, const struct http_request *rq, struct e
 		rc = set_url(t, rq->url);
 	SET(CURLOPT_HTTPHEADER, t->lines.first);
 	SET(CURLOPT_TIMEOUT_MS, (long)timeout);
+	if (reuse != t->reuse_s)
+		SET(CURLOPT_MAXAGE_CONN, reuse);
+	t->reuse_s = reuse;
 #undef SET
 	if (rc == CURLE_OK)
 		rc = set_method(t, rq);

@@ -31,6 +31,7 @@ struct http_hub {
 	struct http_url *url;    /* where the last request went, taken apart; NULL before the first */
 	struct link ready;       /* transfers with a fact to give */
 	struct link waiting;     /* stalled ones that go on when there is room */
+	int keep_alive_s;        /* what the server said last of how long it keeps an idle connection; -1: nothing */
 	size_t backlog;          /* bytes in every `in` */
 	size_t streamed;         /* those of them that are not being collected */
 	struct buf spare;        /* an empty block for the next body to come, so that a flood allocates nothing */
@@ -52,7 +53,7 @@ struct transfer {
 	bool head_ready;         /* HEAD is to be given */
 	bool done;               /* DONE is to be given, after what is left */
 	struct span body;
-	long upload_buffer, receive_buffer;
+	long upload_buffer, receive_buffer, reuse_s; /* what the handle is set to */
 	size_t max_body, collect_max;
 	uint64_t mem_failures;   /* http_mem_failures() at the start */
 	struct http_attempt attempt;

@@ -1,5 +1,5 @@
 // Never twice: what is sent again after a fault and what is not.
-import { assert, assertFailure, assertOwnError, assertResult, assertText, describe, goAway, never, scenario, until } from '../lib/scenario.mjs';
+import { assert, assertFailure, assertOwnError, assertResult, assertText, describe, goAway, never, pause, scenario, until } from '../lib/scenario.mjs';
 
 /** Faults after which a request may have been processed. */
 const UNKNOWN = {
@@ -26,6 +26,9 @@ const REPEATABLE = {
 	'resources/subscribe': { uri: 'mem://one' }, 'resources/unsubscribe': { uri: 'mem://one' }, 'logging/setLevel': { level: 'info' }, ping: undefined,
 	'tasks/get': { taskId: 't' }, 'tasks/list': undefined, 'tasks/result': { taskId: 't' },
 };
+
+/** A call with effects that comes on a connection which was used before finds it closed. */
+const closesUsedOnes = (srv) => srv.when((e) => e.tool === 'append' && e.connection.served > 1, (e) => e.connection.socket.destroy());
 
 describe('a call with effects', { concurrency: 4 }, () => {
 	for (const [what, fault] of Object.entries(UNKNOWN))
@@ -87,6 +90,36 @@ describe('a call with effects', { concurrency: 4 }, () => {
 		for (const c of srv.connections) c.onData = () => { c.socket.resetAndDestroy(); return true; };
 		await br.call('append');
 		assert.ok(srv.ran('append') <= 1);
+	});
+
+	scenario('does not take an idle connection that the server said it is about to close', { server: { standing: false } }, async ({ srv, br }) => {
+		srv.first('tools/call:echo', (e) => { srv.count('echo'); e.result({ content: [] }, { headers: { 'Keep-Alive': 'timeout=3, max=100' } }); });
+		await br.call('echo');
+		await pause(2200);
+		closesUsedOnes(srv);
+		assertText(await br.call('append'), '1');
+	});
+
+	scenario('takes an idle connection that the server keeps', { server: { standing: false } }, async ({ srv, br }) => {
+		srv.first('tools/call:echo', (e) => { srv.count('echo'); e.result({ content: [] }, { headers: { 'Keep-Alive': 'timeout=30' } }); });
+		await br.call('echo');
+		const before = srv.accepted;
+		await pause(2200);
+		assertText(await br.call('append'), '1');
+		assert.equal(srv.accepted, before);
+	});
+
+	scenario('does not take an idle connection that the server is about to close, as it did before', { server: { standing: false } }, async ({ srv, br }) => {
+		for (let i = 0; i < 2; i++) {
+			await br.call('echo');
+			await pause(3000 + 200 * i);
+			for (const c of srv.connections) c.socket.destroy();
+			await pause(500); /* it is seen when it happens */
+		}
+		await br.call('echo');
+		await pause(2200);
+		closesUsedOnes(srv);
+		assertText(await br.call('append'), '1');
 	});
 
 	scenario('that times out is answered and not sent again', { args: ['--request-timeout', '500ms', '--tool-errors', 'protocol'] }, async ({ srv, br }) => {

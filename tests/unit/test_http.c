@@ -1284,6 +1284,34 @@ static void folded_and_repeated_fields_are_joined(void **state)
 	head_fini(&h);
 }
 
+static void the_time_a_connection_is_kept_is_read(void **state)
+{
+	static const struct { const char *field; int s; } t[] = {
+		{ "Keep-Alive: timeout=5\r\n", 5 },
+		{ "keep-alive: max=100, Timeout=75 \r\n", 75 },
+		{ "Keep-Alive: timeout=0\r\n", 0 },
+		{ "Keep-Alive: timeout=99999999999999999999\r\n", 9999999 },
+		{ "Keep-Alive: timeout=\r\n", -1 },
+		{ "Keep-Alive: timeout=5s\r\n", -1 },
+		{ "Keep-Alive: timeout=-5\r\n", -1 },
+		{ "Keep-Alive: ,, max=5,\r\n", -1 },
+		{ "Keep-Alive:\r\n", -1 },
+		{ "Connection: keep-alive\r\n", -1 },
+	};
+	struct head h;
+
+	(void)state;
+	head_init(&h, 1000);
+	for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
+		head_reset(&h, 1000);
+		head_line(&h, SPAN_LIT("HTTP/1.1 200 OK\r\n"));
+		head_line(&h, span_str(t[i].field));
+		assert_int_equal(head_line(&h, SPAN_LIT("\r\n")), HEAD_COMPLETE);
+		assert_int_equal(h.keep_alive_s, t[i].s);
+	}
+	head_fini(&h);
+}
+
 static void the_wiping_allocator_behaves_like_malloc(void **state)
 {
 	char *p = http_mem_malloc(100), *q;
@@ -1314,6 +1342,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_table_finds_what_was_put),
 		cmocka_unit_test(folded_and_repeated_fields_are_joined),
+		cmocka_unit_test(the_time_a_connection_is_kept_is_read),
 		cmocka_unit_test(the_wiping_allocator_behaves_like_malloc),
 		FIXED(a_response_gives_head_data_and_done),
 		FIXED(a_kept_connection_is_used_again),

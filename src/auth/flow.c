@@ -99,6 +99,7 @@ struct auth *auth_new(const struct auth_config *c, struct err *e)
 	}
 	a->c.random(a->c.random_arg, &seed, sizeof seed);
 	rng_seed(&a->rng, seed);
+	circuit_init(a);
 	bucket_init(&a->flows, FLOWS_PER_S, FLOWS_BURST, 0);
 	bucket_init(&a->people, PEOPLE_PER_S, PEOPLE_BURST, 0);
 	bucket_init(&a->grants, GRANTS_PER_S, GRANTS_BURST, 0);

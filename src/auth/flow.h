@@ -192,6 +192,9 @@ const char *auth_text(const struct auth *a);
 /* Ms for which no sign-in asks for a token, since a server that gives them has
  * been away for long; 0: none. */
 int64_t auth_pause(const struct auth *a, int64_t now);
+/* The circuit breakers of the servers that give tokens, as they are from now on:
+ * it lives and changes with the machine. */
+const struct breaker_view *auth_breaker(const struct auth *a);
 /* A person has to act, and AUTH_DO_BROWSE or AUTH_DO_SHOW was given. */
 bool auth_waits_for_person(const struct auth *a);
 const char *auth_state_name(const struct auth *a);

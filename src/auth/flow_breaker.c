@@ -22,7 +22,7 @@
 #define HOLD_PAUSE_MS 500
 
 static const char *const party_names[] = {
-	[PARTY_SERVER] = "the authorization server", [PARTY_PROVIDER] = "the identity provider",
+	[PARTY_SERVER] = "authorization server", [PARTY_PROVIDER] = "identity provider",
 };
 
 /* How far into a flow the server is asked this: metadata, then who we are, then
@@ -104,13 +104,49 @@ static struct dependency *asked(struct auth *a)
 	return d;
 }
 
+/* ---- what is shown ------------------------------------------------------------------ */
+
+static bool is_away_longer(const struct dependency *d, const struct dependency *e)
+{
+	bool open = d->breaker.state == BREAKER_OPEN, other = e->breaker.state == BREAKER_OPEN;
+
+	return open != other ? open : d->next_at > e->next_at;
+}
+
+/* After everything that moves a breaker or frees a name. */
+static void look(struct auth *a)
+{
+	struct breaker_view *v = &a->away;
+	const struct dependency *d = NULL;
+	size_t i;
+
+	for (i = 0; i < FLOW_DEPENDENCIES; i++)
+		if (a->servers[i].origin && breaker_refuses(&a->servers[i].breaker) && (!d || is_away_longer(&a->servers[i], d)))
+			d = &a->servers[i];
+	v->state = d ? d->breaker.state : BREAKER_CLOSED;
+	v->name = d ? party_names[d->party] : "";
+	v->origin = d ? d->origin : "";
+	v->next_at = v->state == BREAKER_OPEN ? d->next_at : 0;
+}
+
+void circuit_init(struct auth *a)
+{
+	look(a);
+}
+
+const struct breaker_view *auth_breaker(const struct auth *a)
+{
+	return &a->away;
+}
+
 /* ---- what happened ------------------------------------------------------------------- */
 
 static void changed(struct auth *a, const struct dependency *d)
 {
 	const char *state = breaker_state_name(d->breaker.state);
 
-	flow_log_circuit(a, state, "circuit breaker of %s is %s", party_names[d->party], state);
+	a->away.changes++;
+	flow_log_circuit(a, state, "circuit breaker of the %s is %s", party_names[d->party], state);
 }
 
 static bool used_up(const struct auth *a, const struct dependency *d)
@@ -158,6 +194,7 @@ bool circuit_on_answer(struct auth *a, const struct auth_answer *ans)
 		on_failure(a, d, ans);
 	else
 		on_success(a, d);
+	look(a);
 	return !breaker_refuses(&d->breaker);
 }
 
@@ -168,6 +205,7 @@ void circuit_on_end(struct auth *a)
 	a->asked = NULL;
 	for (i = 0; i < FLOW_DEPENDENCIES; i++)
 		breaker_on_silence(&a->servers[i].breaker);
+	look(a);
 }
 
 /* ---- what may be done ------------------------------------------------------------------- */
@@ -185,7 +223,7 @@ int64_t circuit_pause(const struct auth *a, int64_t now)
 
 static void refuse(struct auth *a, const struct dependency *d)
 {
-	flow_fail(a, "%s has been unreachable for a while and was not asked again", party_names[d->party]);
+	flow_fail(a, "the %s has been unreachable for a while and was not asked again", party_names[d->party]);
 }
 
 bool circuit_lets_begin(struct auth *a)
@@ -213,6 +251,7 @@ bool circuit_lets_ask(struct auth *a)
 	if (d)
 		breaker_on_probe(&d->breaker);
 	a->asked = d;
+	look(a);
 	return true;
 }
 
@@ -237,7 +276,7 @@ bool circuit_holds(struct auth *a)
 	a->http_again_at = at > a->now ? at : a->now + 1;
 	a->held = true;
 	a->place_lost = false;
-	flow_log(a, AUTH_LOG_INFO, "%s can not be reached; trying again in %.1f s", party_names[d->party],
+	flow_log(a, AUTH_LOG_INFO, "the %s can not be reached; trying again in %.1f s", party_names[d->party],
 	         (double)(a->http_again_at - a->now) / 1000);
 	return true;
 }

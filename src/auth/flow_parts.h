@@ -119,6 +119,7 @@ struct auth {
 	struct operation { uint64_t op; int flows, nonces; } ops[FLOW_OPERATIONS];
 	size_t next_op;
 	struct dependency servers[FLOW_DEPENDENCIES], *asked; /* asked: by the exchange that runs */
+	struct breaker_view away;    /* of them */
 	struct rng rng;
 	struct bucket flows, people, grants; /* brakes: sign-ins, windows opened before a person, token requests */
 
@@ -204,6 +205,7 @@ void value_begin(struct auth *a);
 void value_on_read(struct auth *a, struct span value, const char *why);
 
 /* flow_breaker.c */
+void circuit_init(struct auth *a);
 /* May a flow begin, and may the exchange in a->url go out? When a server that
  * it needs is away the flow is failed, and the answer is false. */
 bool circuit_lets_begin(struct auth *a);

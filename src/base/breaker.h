@@ -39,6 +39,13 @@ void breaker_on_silence(struct breaker *b);
 bool breaker_refuses(const struct breaker *b);
 /* Earliest time of the next probe with a cooldown configured; 0: no own pace. */
 int64_t breaker_probe_at(const struct breaker *b);
+/* What is shown of the breakers of several dependencies: the one that is away longest. */
+struct breaker_view {
+	enum breaker_state state;
+	const char *name, *origin;    /* whose it is; "" while all are closed */
+	int64_t next_at;              /* while it is open: the next probe is not made before; else 0 */
+	uint64_t changes;             /* of them all */
+};
 const char *breaker_state_name(enum breaker_state s); /* closed | open | half_open */
 
 #endif

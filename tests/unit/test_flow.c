@@ -1288,6 +1288,16 @@ static void assert_turned_away(struct world *w, uint64_t op)
 	assert_false(w->locked);
 }
 
+static void assert_shown(const struct world *w, enum breaker_state state, const char *name, const char *origin, int64_t next_in_ms)
+{
+	const struct breaker_view *v = auth_breaker(w->a);
+
+	assert_int_equal(v->state, state);
+	assert_string_equal(v->name, name);
+	assert_string_equal(v->origin, origin);
+	assert_int_equal(v->next_at, next_in_ms ? w->now + next_in_ms : 0);
+}
+
 static void a_long_outage_fails_fast_until_one_probe_succeeds(void **state)
 {
 	struct auth_config c = { .mode = AUTH_MODE_CLIENT, .client_id = "svc", LIMITS };
@@ -1297,23 +1307,29 @@ static void a_long_outage_fails_fast_until_one_probe_succeeds(void **state)
 
 	(void)state;
 	start(w);
+	assert_shown(w, BREAKER_CLOSED, "", "", 0);
 	op = lose_tokens(w);
 	assert_true(auth_pause(w->a, w->now) > 0 && auth_pause(w->a, w->now) <= 30000);
+	assert_shown(w, BREAKER_OPEN, "authorization server", "https://as", auth_pause(w->a, w->now));
 	for (i = 0; i < 50; i++) /* more than the brake would allow */
 		assert_turned_away(w, op++);
 	pass(w, auth_pause(w->a, w->now));
 	assert_int_equal(auth_pause(w->a, w->now), 0);
 	to_token(w, op++);
+	assert_shown(w, BREAKER_HALF_OPEN, "authorization server", "https://as", 0);
 	w->circuit = NULL;
 	answer(w, 503, "");
 	assert_int_equal(auth_phase(w->a), AUTH_GAVE_UP); /* a probe is not repeated */
 	assert_string_equal(w->circuit, "open");
 	assert_int_equal(auth_pause(w->a, w->now), 30000);
+	assert_shown(w, BREAKER_OPEN, "authorization server", "https://as", 30000);
 	assert_turned_away(w, op++);
 	pass(w, 30000);
 	to_token(w, op++);
 	answer(w, 200, TOKEN);
 	assert_string_equal(w->circuit, "closed");
+	assert_shown(w, BREAKER_CLOSED, "", "", 0);
+	assert_int_equal(auth_breaker(w->a)->changes, 3);
 	assert_int_equal(auth_phase(w->a), AUTH_HAVE);
 	to_token(w, op++);
 	answer(w, 503, ""); /* and a short outage is waited out again */
@@ -1618,6 +1634,7 @@ static void the_identity_provider_has_a_breaker_of_its_own(void **state)
 	}
 	assert_turned_away(w, op++);
 	assert_non_null(strstr(w->failed, "the identity provider"));
+	assert_string_equal(auth_breaker(w->a)->name, "identity provider");
 	pass(w, auth_pause(w->a, w->now));
 	to_provider(w, op++);
 	answer(w, 200, jag);

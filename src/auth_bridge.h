@@ -77,6 +77,8 @@ const char *auth_bridge_text(struct auth_bridge *ab);
 /* Monotonic ms before which no token is asked for, since a server that gives
  * them has been away for long; 0: there is no such time. */
 int64_t auth_bridge_pause_until(const struct auth_bridge *ab, int64_t now);
+/* The circuit breakers of the servers that give tokens; it is kept up to date. */
+const struct breaker_view *auth_bridge_breaker(const struct auth_bridge *ab);
 /* The short login address alone, for URL elicitation; NULL when none is open. */
 const char *auth_bridge_url(struct auth_bridge *ab);
 

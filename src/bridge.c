@@ -537,7 +537,7 @@ static int bridge_open(struct bridge *b, struct err *e)
 	if (!b->session)
 		return err_set(e, "out of memory");
 	if (b->report)
-		report_attach(b->report, b->session, b->http, b->loop);
+		report_attach(b->report, b->session, auth_bridge_breaker(b->auth), b->http, b->loop);
 	if (b->o->core.offline_start)
 		b->memory = memory_for(b->o);
 	memory_tell(b->memory, b->session, loop_wall_now());

@@ -19,15 +19,20 @@
 #define NEWBORN_S 5
 #define READ_TRIES 20
 
-/* The members, in the file's order. */
-static const struct field { const char *key; size_t at, size; } fields[] = {
-#define NUMBER(m) { #m, offsetof(struct board_facts, m), 0 }
-#define TEXT(m) { #m, offsetof(struct board_facts, m), sizeof(((struct board_facts *)0)->m) }
+/* The members, in the file's order. A later one that an older bridge does not
+ * write is none; members that are not known here are passed over. */
+static const struct field { const char *key; size_t at, size; bool later; } fields[] = {
+#define NUMBER(m) { #m, offsetof(struct board_facts, m), 0, false }
+#define TEXT(m) { #m, offsetof(struct board_facts, m), sizeof(((struct board_facts *)0)->m), false }
+#define LATER_NUMBER(m) { #m, offsetof(struct board_facts, m), 0, true }
+#define LATER_TEXT(m) { #m, offsetof(struct board_facts, m), sizeof(((struct board_facts *)0)->m), true }
 	NUMBER(seq), NUMBER(pid), TEXT(program), TEXT(name), TEXT(origin), TEXT(transport), TEXT(protocol), TEXT(state),
 	TEXT(breaker), TEXT(why), NUMBER(started_at), NUMBER(state_at), NUMBER(next_at), NUMBER(drop_at), NUMBER(drop_ms),
 	NUMBER(in_flight), NUMBER(held), NUMBER(requests), NUMBER(answers), NUMBER(errors), NUMBER(tool_errors),
 	NUMBER(refused), NUMBER(retries), NUMBER(drops), NUMBER(reconnects), NUMBER(breaker_changes), NUMBER(p50_ms),
 	NUMBER(p95_ms), NUMBER(p99_ms), NUMBER(idle_ms), NUMBER(bytes_in), NUMBER(bytes_out), NUMBER(peak_kib),
+	LATER_TEXT(auth_breaker), LATER_TEXT(auth_server), LATER_TEXT(auth_origin), LATER_NUMBER(auth_next_at),
+	LATER_NUMBER(auth_breaker_changes),
 };
 #define FIELDS (sizeof(fields) / sizeof(*fields))
 
@@ -79,13 +84,15 @@ int board_parse(struct span text, struct board_facts *f)
 	for (size_t i = 0; i < FIELDS; i++) {
 		struct span v = json_get(scan.text, fields[i].key);
 		char *at = (char *)f + fields[i].at;
+		bool none = fields[i].later && !v.n;
 
 		if (fields[i].size) {
-			if (take_text(v, at, fields[i].size) != 0)
+			if (!none && take_text(v, at, fields[i].size) != 0)
 				return -1;
 			continue;
 		}
-		if (!json_int(v, &n) || n < -1)
+		n = -1;
+		if (!none && (!json_int(v, &n) || n < -1))
 			return -1;
 		memcpy(at, &n, sizeof(n));
 	}

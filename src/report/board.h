@@ -18,6 +18,8 @@ struct board_facts {
 	int64_t pid, seq;
 	char program[16], name[64], origin[160], transport[24], protocol[16];
 	char state[12], breaker[12], why[160];
+	char auth_breaker[12], auth_server[24], auth_origin[160]; /* "" from a bridge that does not tell yet; of which server: "" while closed */
+	int64_t auth_next_at, auth_breaker_changes;
 	int64_t started_at, state_at, next_at, drop_at, drop_ms; /* drop_ms -1 with a drop_at: still down */
 	int64_t in_flight, held;
 	int64_t requests, answers, errors, tool_errors, refused, retries, drops, reconnects, breaker_changes;

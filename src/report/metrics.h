@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/breaker.h"
 #include "base/buf.h"
 #include "base/err.h"
 #include "core/session.h"
@@ -15,6 +16,8 @@ struct metrics_input {
 	const char *name, *origin, *program;
 	const struct session_view *view;
 	const struct stats *stats;
+	const struct breaker_view *sign_in;
+	int64_t sign_in_next_s;    /* its next_at, in seconds since the epoch; 0: none */
 	int64_t started_s;         /* seconds since the epoch */
 	int64_t peak_kib;
 	uint64_t log_lines_lost, spans_lost, exports_lost;

@@ -30,11 +30,14 @@
 struct mark {
 	int64_t at;                  /* 0: never */
 	uint64_t requests, answers, changes;
+	enum breaker_state sign_in;
+	int64_t sign_in_next_at;
 };
 
 struct report {
 	struct report_config c;
 	struct session *session;
+	const struct breaker_view *sign_in;
 	struct otlp *otlp;           /* NULL: not asked for */
 	const struct session_counters *n;
 	struct stats stats;
@@ -112,6 +115,11 @@ static void fill_facts(struct report *r, struct board_facts *f, int64_t now)
 	snprintf(f->state, sizeof(f->state), "%s", session_state_name(v.state));
 	snprintf(f->breaker, sizeof(f->breaker), "%s", breaker_state_name(v.breaker));
 	snprintf(f->why, sizeof(f->why), "%s", v.last_drop_detail[0] ? v.last_drop_detail : v.last_drop_why);
+	snprintf(f->auth_breaker, sizeof(f->auth_breaker), "%s", breaker_state_name(r->sign_in->state));
+	snprintf(f->auth_server, sizeof(f->auth_server), "%s", r->sign_in->name);
+	snprintf(f->auth_origin, sizeof(f->auth_origin), "%s", r->sign_in->origin);
+	f->auth_next_at = r->sign_in->next_at ? r->sign_in->next_at : -1;
+	f->auth_breaker_changes = (int64_t)r->sign_in->changes;
 	f->started_at = r->started_at;
 	f->state_at = absolute(v.since_ms, now, -1);
 	f->next_at = absolute(v.next_try_ms, now, 1);
@@ -139,7 +147,8 @@ static void fill_facts(struct report *r, struct board_facts *f, int64_t now)
 
 static struct mark mark_now(const struct report *r, int64_t now)
 {
-	return (struct mark){ .at = now, .requests = r->n->requests, .answers = r->n->answers, .changes = r->changes };
+	return (struct mark){ .at = now, .requests = r->n->requests, .answers = r->n->answers, .changes = r->changes,
+		.sign_in = r->sign_in->state, .sign_in_next_at = r->sign_in->next_at };
 }
 
 static void show(struct report *r, int64_t now)
@@ -158,6 +167,7 @@ static struct metrics_input numbers(struct report *r, struct session_view *v, in
 {
 	session_look(r->session, v, now);
 	return (struct metrics_input){ .name = r->c.name, .origin = r->c.origin, .program = VERSION, .view = v, .stats = &r->stats,
+		.sign_in = r->sign_in, .sign_in_next_s = r->sign_in->next_at ? loop_wall_now() + (r->sign_in->next_at - now) / 1000 : 0,
 		.started_s = r->started_s, .peak_kib = peak_memory(), .log_lines_lost = log_dropped() + r->ring.lost,
 		.spans_lost = r->otlp ? otlp_spans_lost(r->otlp) : 0,
 		.exports_lost = r->exports_lost + (r->otlp ? otlp_exports_lost(r->otlp) : 0), .ended = ended };
@@ -269,10 +279,11 @@ void report_on_usr1(struct report *r, int64_t now)
 	buf_printf(&b, "counters: state=%s breaker=%s requests=%" PRId64 " answers=%" PRId64 " in_flight=%" PRId64 " held=%" PRId64
 		" held_ever=%" PRIu64 " errors=%" PRId64 " tool_errors=%" PRId64 " refused=%" PRId64 " retries=%" PRId64 " resumes=%" PRIu64 " drops=%" PRId64
 		" reconnects=%" PRId64 "/%" PRIu64 " handshakes=%" PRIu64 " session_losses=%" PRIu64 " breaker_changes=%" PRId64
+		" auth_breaker=%s auth_breaker_changes=%" PRId64
 		" late_answers=%" PRIu64 " notifications_in=%" PRIu64 " notifications_out=%" PRIu64 " server_requests=%" PRIu64
 		" bytes_in=%" PRId64 " bytes_out=%" PRId64 " idle_ms=%" PRId64,
 		f.state, f.breaker, f.requests, f.answers, f.in_flight, f.held, r->n->held, f.errors, f.tool_errors, f.refused, f.retries,
-		r->n->resumes, f.drops, f.reconnects, r->n->reconnect_tries, r->n->handshakes, r->n->session_losses, f.breaker_changes,
+		r->n->resumes, f.drops, f.reconnects, r->n->reconnect_tries, r->n->handshakes, r->n->session_losses, f.breaker_changes, f.auth_breaker, f.auth_breaker_changes,
 		r->n->late_answers, r->n->notifications_in, r->n->notifications_out, r->n->server_requests, f.bytes_in, f.bytes_out, f.idle_ms);
 	for (int k = 0; k < ERROR_KINDS; k++)
 		if (r->n->errors[k])
@@ -299,7 +310,8 @@ void report_on_usr1(struct report *r, int64_t now)
 /* When something is to be written again; 0 while nothing has changed. */
 static int64_t due(const struct report *r, const struct mark *m, int64_t pace_ms, int64_t now)
 {
-	if (m->at && m->requests == r->n->requests && m->answers == r->n->answers && m->changes == r->changes)
+	if (m->at && m->requests == r->n->requests && m->answers == r->n->answers && m->changes == r->changes &&
+	    m->sign_in == r->sign_in->state && m->sign_in_next_at == r->sign_in->next_at)
 		return 0;
 	return m->at && now < m->at + pace_ms ? m->at + pace_ms : now;
 }
@@ -378,11 +390,12 @@ struct report *report_new(const struct report_config *c, int64_t now)
 	return r;
 }
 
-void report_attach(struct report *r, struct session *s, struct http *h, struct loop *l)
+void report_attach(struct report *r, struct session *s, const struct breaker_view *sign_in, struct http *h, struct loop *l)
 {
 	struct session_view v;
 
 	r->session = s;
+	r->sign_in = sign_in;
 	if (r->otlp)
 		otlp_attach(r->otlp, h, l);
 	session_look(s, &v, 0);

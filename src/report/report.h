@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/breaker.h"
 #include "base/redact.h"
 #include "core/session.h"
 #include "io/http.h"
@@ -30,8 +31,9 @@ struct report_config {
 /* Begins to collect log lines of level info and above. Before the session, so
  * that its first lines count. NULL: no memory. No file is touched yet. */
 struct report *report_new(const struct report_config *c, int64_t now);
-/* From now on s is what is reported; http carries exports. All outlive the report. */
-void report_attach(struct report *r, struct session *s, struct http *h, struct loop *l);
+/* From now on s is what is reported, and sign_in, which others keep up to date;
+ * http carries exports. All outlive the report. */
+void report_attach(struct report *r, struct session *s, const struct breaker_view *sign_in, struct http *h, struct loop *l);
 #define REPORT_END_MS 500
 #define REPORT_SIGNAL_MS 100
 /* Says the last things and takes the status away. Exports that are under way

@@ -162,6 +162,25 @@ static void add_where(struct buf *b, const struct board_facts *f, const struct p
 	buf_printf(b, "%s\n", p->off);
 }
 
+/* A server that gives tokens and is away. It is asked when a token is wanted. */
+static void add_sign_in(struct buf *b, const struct board_facts *f, const struct paint *p, int64_t now)
+{
+	char next[TEXT_SHORT];
+
+	if (!f->auth_breaker[0] || !strcmp(f->auth_breaker, "closed"))
+		return;
+	buf_printf(b, "  %ssign-in at ", p->dim);
+	text_clean(b, span_str(f->auth_origin), 33);
+	buf_puts(b, ": breaker ");
+	text_clean(b, span_str(f->auth_breaker), 12);
+	text_duration(next, f->auth_next_at - now);
+	if (f->auth_next_at > now)
+		buf_printf(b, ", next try in %s", next);
+	else if (f->auth_next_at >= 0)
+		buf_puts(b, ", next try on demand");
+	buf_printf(b, "%s\n", p->off);
+}
+
 /* What went wrong, and what comes next: only when there is something to say. */
 static void add_story(struct buf *b, const struct board_facts *f, const struct paint *p, int64_t now)
 {
@@ -186,6 +205,7 @@ static void add_story(struct buf *b, const struct board_facts *f, const struct p
 		}
 		buf_printf(b, "%s\n", p->off);
 	}
+	add_sign_in(b, f, p, now);
 	if (!strcmp(f->state, "auth"))
 		buf_printf(b, "  %sa sign-in is wanted: see 'mcp-holdfast log %" PRId64 "', or run 'mcp-holdfast login'%s\n", p->bad, f->pid, p->off);
 }
@@ -253,6 +273,11 @@ static void add_object(struct buf *b, const struct board_facts *f, int64_t now)
 	add_number(b, "nextTryMs", f->next_at < 0 ? -1 : f->next_at > now ? f->next_at - now : 0);
 	add_text(b, "breaker", f->breaker);
 	add_number(b, "breakerChanges", f->breaker_changes);
+	add_text(b, "authBreaker", f->auth_breaker);
+	add_number(b, "authBreakerChanges", f->auth_breaker_changes);
+	add_text(b, "authServer", f->auth_server);
+	add_text(b, "authOrigin", f->auth_origin);
+	add_number(b, "authNextTryMs", f->auth_next_at < 0 ? -1 : f->auth_next_at > now ? f->auth_next_at - now : 0);
 	add_number(b, "drops", f->drops);
 	add_number(b, "reconnects", f->reconnects);
 	add_number(b, "inFlight", f->in_flight);

@@ -2,7 +2,7 @@
 // and taken from where the user keeps them.
 import fs from 'node:fs';
 import path from 'node:path';
-import { assert, assertOwnError, assertText, describe, it, scenario, scratchDirectory, until, Bridge, QUICK, SLOW, Server } from '../lib/scenario.mjs';
+import { assert, assertOwnError, assertText, describe, it, run, scenario, scratchDirectory, until, Bridge, QUICK, SLOW, Server } from '../lib/scenario.mjs';
 import { AuthServer, protect, signIn } from '../lib/authserver.mjs';
 
 const NOBODY = { BROWSER: 'true' };
@@ -121,6 +121,40 @@ describe('tokens', { concurrency: 2 }, () => {
 		away.left = 0;
 		await until(async () => (await b.call('echo', { text: 'back' })).result, 20000, 'a call that works again');
 		assert.match(b.stderr, /circuit breaker of the authorization server is closed circuitState=closed/);
+	}));
+
+	it('an authorization server that is away for long is shown by status and metrics', { timeout: 60000 }, () => together(async ({ as, scratch, bridge }) => {
+		const secret = path.join(scratch, 'secret'), prom = path.join(scratch, 'm.prom'), env = { XDG_RUNTIME_DIR: scratch };
+		fs.writeFileSync(secret, 'client-secret-0123456789\n', { mode: 0o600 });
+		const b = bridge(['--name', 'alpha', '--client-credentials', '--client-id', 'robot', '--client-secret-file', secret,
+			'--hold-time', '600ms', '--breaker-threshold', '3', '--breaker-cooldown', '20s', '--metrics-file', prom], { ...NOBODY, ...env });
+		await b.connect();
+		const status = async () => JSON.parse((await run(['status', '--json'], { env })).stdout)[0];
+		const shown = (state) => until(async () => { const s = await status(); return s?.authBreaker === state && s; }, 8000, `a status with a breaker that is ${state}`);
+		const well = await shown('closed');
+		assert.deepEqual([well.authServer, well.authOrigin, well.authNextTryMs, well.authBreakerChanges], [null, null, null, 0]);
+		assert.ok(!(await run(['status'], { env })).stdout.includes('sign-in at'));
+
+		as.when('/token', (q, res) => { res.writeHead(503); res.end(); });
+		as.revokeAll();
+		await until(async () => { await b.call('echo', { text: 'away' }); return b.stderr.includes('authorization server is open'); }, 20000, 'a breaker that opens');
+		const away = await shown('open');
+		assert.deepEqual([away.authServer, away.authOrigin, away.authBreakerChanges, away.breaker], ['authorization server', as.origin, 1, 'closed']);
+		assert.ok(away.authNextTryMs > 0 && away.authNextTryMs <= 20000, `${away.authNextTryMs} ms`);
+		const table = await run(['status'], { env });
+		assert.match(table.stdout, new RegExp(`^  sign-in at ${as.origin}: breaker open, next try in \\d+(\\.\\d)?s$`, 'm'));
+		for (const line of table.stdout.split('\n')) assert.ok(line.length <= 80, `wider than 80 columns: ${line}`);
+		b.signal('SIGUSR1');
+		await b.logged(/counters: .* auth_breaker=open auth_breaker_changes=1 /);
+		b.eof();
+		await b.exited();
+		const metrics = fs.readFileSync(prom, 'utf8'), value = (name) => Number(new RegExp(`^mcp_holdfast_${name}\\{bridge="alpha"\\} (\\S+)$`, 'm').exec(metrics)?.[1]);
+		assert.equal(value('auth_breaker_open'), 1);
+		assert.equal(value('breaker_open'), 0);
+		assert.equal(value('auth_breaker_changes_total'), 1);
+		const inSeconds = value('auth_breaker_next_try_timestamp_seconds') - Date.now() / 1000;
+		assert.ok(inSeconds > 0 && inSeconds <= 21, `${inSeconds} s`);
+		for (const text of [metrics, table.stdout, JSON.stringify(away)]) assert.ok(!text.includes('/token') && ![...as.secrets].some((s) => text.includes(s)));
 	}));
 
 	it('another authorization server is registered with anew and gets nothing of the old one', { timeout: 60000 }, () => together(async ({ srv, as, bridge }) => {

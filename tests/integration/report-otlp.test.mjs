@@ -205,6 +205,9 @@ describe('OTLP metrics', () => {
 		assert.deepEqual(echo.explicitBounds, [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300]);
 		assert.ok(collector.metrics.get('mcp_holdfast.requests').sum.isMonotonic);
 		assert.equal(collector.metrics.get('mcp_holdfast.up').gauge.dataPoints[0].asDouble, 0);
+		assert.equal(collector.metrics.get('mcp_holdfast.auth.breaker.open').gauge.dataPoints[0].asDouble, 0);
+		assert.equal(collector.metrics.get('mcp_holdfast.auth.breaker.next_try').gauge.dataPoints[0].asDouble, 0);
+		assert.equal(collector.metrics.get('mcp_holdfast.auth.breaker.changes').sum.dataPoints[0].asDouble, 0);
 	});
 });
 

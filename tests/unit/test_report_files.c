@@ -65,6 +65,8 @@ static struct board_facts example(void)
 		.pid = getpid(), .seq = 7, .program = "1.0.0", .name = "a \"name\"\n", .origin = "https://mcp.example.com",
 		.transport = "streamable-http", .protocol = "2025-06-18", .state = "wait", .breaker = "open", .why = "HTTP 502",
 		.started_at = 5, .state_at = 6, .next_at = -1, .drop_at = 9, .drop_ms = -1, .requests = INT64_MAX, .p50_ms = -1,
+		.auth_breaker = "open", .auth_server = "authorization server", .auth_origin = "https://auth.example.com", .auth_next_at = 8,
+		.auth_breaker_changes = 3,
 	};
 	return f;
 }
@@ -157,6 +159,51 @@ static void a_number_below_minus_one_or_a_torn_text_is_refused(void **state)
 	assert_non_null(at);
 	at[6] = '8'; /* the beginning of the next one */
 	assert_int_equal(board_parse(span_make(buf_data(&text), text.len - 1), &got), -1);
+	buf_fini(&text);
+}
+
+/* Takes the member `key` away. */
+static void take_out(struct buf *text, const char *key)
+{
+	char name[64], *at, *end;
+
+	buf_append(text, "", 1);
+	snprintf(name, sizeof(name), ",\"%s\":", key);
+	at = strstr(buf_data(text), name);
+	assert_non_null(at);
+	end = at + strlen(name) + strcspn(at + strlen(name), ",}");
+	memmove(at, end, strlen(end) + 1);
+	text->len = strlen(buf_data(text));
+}
+
+static void a_status_of_an_older_or_newer_bridge_is_read(void **state)
+{
+	static const char *const later[] = { "auth_breaker", "auth_server", "auth_origin", "auth_next_at", "auth_breaker_changes" };
+	static const char *const old[] = { "breaker", "peak_kib", "held", "state" };
+	struct board_facts f = example(), got;
+	struct buf text;
+
+	(void)state;
+	buf_init(&text, BOARD_MAX);
+	board_format(&text, &f);
+	for (size_t i = 0; i < sizeof(later) / sizeof(*later); i++) {
+		take_out(&text, later[i]);
+		assert_int_equal(board_parse(buf_span(&text), &got), 0);
+	}
+	assert_string_equal(got.auth_breaker, "");
+	assert_string_equal(got.auth_origin, "");
+	assert_int_equal(got.auth_next_at, -1);
+	assert_int_equal(got.auth_breaker_changes, -1);
+	assert_string_equal(got.breaker, "open");
+	text.len -= 2; /* }\n */
+	buf_puts(&text, ",\"of_tomorrow\":{\"a\":[1]}}\n");
+	assert_int_equal(board_parse(buf_span(&text), &got), 0);
+	for (size_t i = 0; i < sizeof(old) / sizeof(*old); i++) {
+		buf_reset(&text);
+		board_format(&text, &f);
+		take_out(&text, old[i]);
+		assert_int_equal(board_parse(buf_span(&text), &got), -1);
+	}
 	buf_fini(&text);
 }
 
@@ -353,6 +400,7 @@ int main(void)
 		cmocka_unit_test(no_part_of_a_status_is_taken_for_the_whole),
 		cmocka_unit_test(a_status_that_is_none_is_refused),
 		cmocka_unit_test(a_number_below_minus_one_or_a_torn_text_is_refused),
+		cmocka_unit_test(a_status_of_an_older_or_newer_bridge_is_read),
 		cmocka_unit_test(links_and_fifos_are_not_opened),
 		cmocka_unit_test(a_directory_others_may_enter_is_refused),
 		cmocka_unit_test(what_the_dead_leave_is_swept),

@@ -295,6 +295,11 @@ int64_t auth_bridge_pause_until(const struct auth_bridge *ab, int64_t now)
 	return pause > 0 ? now + pause : 0;
 }
 
+const char *auth_bridge_awaits(const struct auth_bridge *ab, int64_t *until)
+{
+	return auth_awaits(ab->auth, until);
+}
+
 const struct breaker_view *auth_bridge_breaker(const struct auth_bridge *ab)
 {
 	return auth_breaker(ab->auth);

@@ -77,6 +77,9 @@ const char *auth_bridge_text(struct auth_bridge *ab);
 /* Monotonic ms before which no token is asked for, since a server that gives
  * them has been away for long; 0: there is no such time. */
 int64_t auth_bridge_pause_until(const struct auth_bridge *ab, int64_t now);
+/* Which server a token that is wanted waits for, a literal; NULL: none. *until:
+ * monotonic ms at which this attempt is given up, or the next one begins. */
+const char *auth_bridge_awaits(const struct auth_bridge *ab, int64_t *until);
 /* The circuit breakers of the servers that give tokens; it is kept up to date. */
 const struct breaker_view *auth_bridge_breaker(const struct auth_bridge *ab);
 /* The short login address alone, for URL elicitation; NULL when none is open. */

@@ -428,6 +428,16 @@ static void follow_auth(struct bridge *b)
 	perform(b);
 }
 
+static void tell_time(struct bridge *b)
+{
+	int64_t until = 0;
+	const char *server = auth_bridge_awaits(b->auth, &until);
+
+	session_on_auth_awaits(b->session, server, until);
+	session_on_time(b->session, b->now, loop_wall_now());
+	perform(b);
+}
+
 static void bridge_drain(struct bridge *b)
 {
 	int64_t t;
@@ -438,8 +448,7 @@ static void bridge_drain(struct bridge *b)
 	follow_auth(b);
 	t = session_deadline(b->session);
 	if (t && b->now >= t) {
-		session_on_time(b->session, b->now, loop_wall_now());
-		perform(b);
+		tell_time(b);
 		take_http(b);
 	}
 	run_http(b);

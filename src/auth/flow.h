@@ -192,6 +192,10 @@ const char *auth_text(const struct auth *a);
 /* Ms for which no sign-in asks for a token, since a server that gives them has
  * been away for long; 0: none. */
 int64_t auth_pause(const struct auth *a, int64_t now);
+/* Which server a token that is wanted waits for, a literal such as
+ * "authorization server"; NULL: none. *until: monotonic ms at which this attempt
+ * is given up, or the next one begins. */
+const char *auth_awaits(const struct auth *a, int64_t *until);
 /* The circuit breakers of the servers that give tokens, as they are from now on:
  * it lives and changes with the machine. */
 const struct breaker_view *auth_breaker(const struct auth *a);

@@ -139,6 +139,17 @@ const struct breaker_view *auth_breaker(const struct auth *a)
 	return &a->away;
 }
 
+/* A person who has the code of a device to enter is what a poll waits for. */
+const char *auth_awaits(const struct auth *a, int64_t *until)
+{
+	bool asking = a->http_running || a->http_again_at;
+
+	if (!a->challenged || !a->asked || !asking || a->step == STEP_POLL)
+		return NULL;
+	*until = a->http_running ? a->http_until : a->http_again_at;
+	return party_names[a->asked->party];
+}
+
 /* ---- what happened ------------------------------------------------------------------- */
 
 static void changed(struct auth *a, const struct dependency *d)

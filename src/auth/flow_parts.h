@@ -109,7 +109,7 @@ struct auth {
 	struct span headers[FLOW_HEADERS];
 	size_t nheaders;
 	int http_tries;
-	int64_t http_again_at;
+	int64_t http_again_at, http_until; /* until: the one that runs is given up then */
 
 	struct queued queue[FLOW_ACTIONS];
 	size_t qhead, qlen;

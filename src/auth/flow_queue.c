@@ -118,6 +118,11 @@ void flow_show(struct auth *a, enum auth_do kind, const char *text)
 	push_text(a, kind, 0, false, text);
 }
 
+static int64_t timeout_of(const struct auth *a)
+{
+	return a->http_post ? POST_TIMEOUT_MS : GET_TIMEOUT_MS;
+}
+
 static void fill_http(const struct auth *a, struct auth_action *out)
 {
 	out->post = a->http_post;
@@ -125,7 +130,7 @@ static void fill_http(const struct auth *a, struct auth_action *out)
 	out->headers = a->headers;
 	out->nheaders = a->nheaders;
 	out->body = a->http_post ? buf_span(&a->body) : SPAN_NONE;
-	out->timeout_ms = a->http_post ? POST_TIMEOUT_MS : GET_TIMEOUT_MS;
+	out->timeout_ms = timeout_of(a);
 	out->max_body = a->http_post ? TOKEN_MAX_ANSWER : METADATA_MAX;
 }
 
@@ -182,6 +187,7 @@ static void start_http(struct auth *a)
 	q = push(a, AUTH_DO_HTTP);
 	a->http_token = ++a->http_last;
 	a->http_running = q != NULL;
+	a->http_until = a->now + timeout_of(a);
 	a->http_again_at = 0;
 	if (q)
 		q->token = a->http_token;

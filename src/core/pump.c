@@ -234,6 +234,25 @@ static void withdraw(struct session *s, const struct request *r, const char *rea
 		outbox_cancelled(s, r->uid, reason);
 }
 
+/* Held for a sign-in that is not finished: because of a server that is asked for
+ * a token, of a person, or of something else. */
+static void refuse_unsigned(struct session *s, struct request *r)
+{
+	int64_t left = s->auth_awaits_until > s->now ? s->auth_awaits_until - s->now : 1;
+	char text[600];
+
+	if (s->auth_awaits) {
+		snprintf(text, sizeof(text), "The %s has given no usable answer in time, so there is no token yet", s->auth_awaits);
+		request_refuse(s, r, ERR_AUTH_REQUIRED, text, left);
+	} else if (s->auth_text.len) {
+		snprintf(text, sizeof(text), "%.*s", (int)(s->auth_text.len < 590 ? s->auth_text.len : 590), buf_data(&s->auth_text));
+		request_refuse(s, r, ERR_AUTH_REQUIRED, text, -1);
+	} else {
+		request_refuse(s, r, ERR_AUTH_REQUIRED, "The server wants a sign-in that is not finished yet",
+			s->wait_until > s->now ? s->wait_until - s->now : -1);
+	}
+}
+
 /* What became due for one request: its next deadline, 0 for none, -1 when it
  * (and perhaps others) was answered or moved. */
 static int64_t request_time(struct session *s, struct request *r)
@@ -251,15 +270,11 @@ static int64_t request_time(struct session *s, struct request *r)
 		/* What the bridge itself asks waits for the line, however long. */
 		t = s->state != SESSION_READY && (r->purpose == RQ_CLIENT || r->purpose == RQ_HANDSHAKE) ? r->hold_until : 0;
 		if (t && s->now >= t) {
-			if (s->state == SESSION_AUTH && s->auth_text.len) {
-				char text[600];
-				snprintf(text, sizeof(text), "%.*s", (int)(s->auth_text.len < 590 ? s->auth_text.len : 590), buf_data(&s->auth_text));
-				request_refuse(s, r, ERR_AUTH_REQUIRED, text, -1);
-			} else {
-				request_refuse(s, r, s->state == SESSION_AUTH ? ERR_AUTH_REQUIRED : ERR_UPSTREAM_UNAVAILABLE,
-					s->state == SESSION_AUTH ? "The server wants a sign-in that is not finished yet" : "The server can not be reached at the moment",
+			if (s->state == SESSION_AUTH)
+				refuse_unsigned(s, r);
+			else
+				request_refuse(s, r, ERR_UPSTREAM_UNAVAILABLE, "The server can not be reached at the moment",
 					s->wait_until > s->now ? s->wait_until - s->now : -1);
-			}
 			return -1;
 		}
 		if (t && (!next || t < next))

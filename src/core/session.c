@@ -264,6 +264,12 @@ void session_on_auth_pause(struct session *s, int64_t until)
 	s->auth_pause_until = until;
 }
 
+void session_on_auth_awaits(struct session *s, const char *server, int64_t until)
+{
+	s->auth_awaits = server;
+	s->auth_awaits_until = until;
+}
+
 int64_t session_auth_pause(const struct session *s)
 {
 	return s->auth_pause_until > s->now ? s->auth_pause_until - s->now : -1;

@@ -128,6 +128,10 @@ void session_on_auth(struct session *s, enum signin o, struct span text, int64_t
  * for before `until`, since a server that gives them has been away for long; 0:
  * whenever one is wanted. */
 void session_on_auth_pause(struct session *s, int64_t until);
+/* Told before session_on_time(): the token that is wanted waits for this server
+ * (a literal such as "authorization server"; NULL: for none), which is given up
+ * at `until`. What is held for too long is refused with its name. */
+void session_on_auth_awaits(struct session *s, const char *server, int64_t until);
 /* Where a person signs in: a client that can elicit by URL is asked that way
  * (2025-11-25, client/elicitation, "URL Mode"). After SIGNIN_PENDING. */
 void session_on_auth_url(struct session *s, struct span url, int64_t now);

@@ -192,7 +192,8 @@ struct session {
 
 	struct buf auth_text;
 	uint64_t auth_rounds;
-	int64_t auth_pause_until;
+	int64_t auth_pause_until, auth_awaits_until;
+	const char *auth_awaits;
 
 	void *reserve;               /* given back when memory is short, so that an error can still be told */
 	bool eof, signalled, ended, end_told;

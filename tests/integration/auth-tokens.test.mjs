@@ -107,7 +107,7 @@ describe('tokens', { concurrency: 2 }, () => {
 		const away = as.when('/token', (q, res) => { res.writeHead(503); res.end(); });
 		as.revokeAll();
 		const refused = async () => assertOwnError(await b.call('echo', { text: 'away' }), 'auth_required');
-		await until(async () => (await refused()).data.retryAfterMs, 20000, 'a refusal that says when to come back');
+		await until(async () => /unreachable for a while/.test((await refused()).message), 20000, 'a refusal at once');
 		assert.match(b.stderr, /info .*circuit breaker of the authorization server is open circuitState=open/);
 		let atOnce = 0;
 		await until(async () => {
@@ -121,6 +121,21 @@ describe('tokens', { concurrency: 2 }, () => {
 		away.left = 0;
 		await until(async () => (await b.call('echo', { text: 'back' })).result, 20000, 'a call that works again');
 		assert.match(b.stderr, /circuit breaker of the authorization server is closed circuitState=closed/);
+	}));
+
+	it('a request that waits in vain for a silent authorization server is told so, and for how long', { timeout: 60000 }, () => together(async ({ as, bridge }) => {
+		const b = bridge(['--hold-time', '1500ms', '--tool-errors', 'protocol']);
+		await connectSignedIn(b);
+		const silent = as.when('/token', () => {});
+		as.revokeAll();
+		const { message, data } = assertOwnError(await b.call('echo', { text: 'held' }), 'auth_required');
+		assert.match(message, /^The authorization server has given no usable answer in time, .* not carried out\. It may be tried again in (2\d|30) s\. /);
+		assert.ok(data.retryable && data.retryAfterMs > 20000 && data.retryAfterMs <= 30000, `${data.retryAfterMs} ms`);
+		assert.ok(!message.includes('127.0.0.1'));
+		silent.left = 0;
+		const call = b.call('echo', { text: 'back' });
+		for (const c of as.sockets) c.destroy(); /* and the exchange under way fails */
+		assertText(await call, 'back');
 	}));
 
 	it('an authorization server that is away for long is shown by status and metrics', { timeout: 60000 }, () => together(async ({ as, scratch, bridge }) => {

@@ -724,6 +724,7 @@ static inline void world_step(struct world *w)
 		session_on_auth(p->s, outcomes[roll(&w->d, 4)], SPAN_LIT("open the browser"), p->now);
 		if (one_in(&w->d, 4))
 			session_on_auth_url(p->s, SPAN_LIT("https://login.test/?a=1"), p->now);
+		session_on_auth_awaits(p->s, one_in(&w->d, 2) ? "identity provider" : NULL, p->now + 100);
 		play_perform(p);
 	} else if (one_in(&w->d, 4)) {
 		session_on_wake(p->s, one_in(&w->d, 2), p->now);

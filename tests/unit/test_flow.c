@@ -1298,6 +1298,48 @@ static void assert_shown(const struct world *w, enum breaker_state state, const 
 	assert_int_equal(v->next_at, next_in_ms ? w->now + next_in_ms : 0);
 }
 
+static void assert_awaits(const struct world *w, const char *server, int64_t for_ms)
+{
+	int64_t until = w->now;
+	const char *s = auth_awaits(w->a, &until);
+
+	assert_string_equal(s ? s : "", server);
+	assert_int_equal(until, w->now + for_ms);
+}
+
+static void what_a_wanted_token_waits_for_is_told(void **state)
+{
+	struct auth_config c = { LIMITS };
+	struct world *w = world_new(&c);
+
+	(void)state;
+	start(w);
+	assert_awaits(w, "", 0);
+	challenge(w, 1, 401, NULL);
+	assert_awaits(w, "", 0); /* the metadata of the MCP server itself */
+	answer(w, 200, PRM);
+	assert_awaits(w, "authorization server", 15000);
+	w->now += 4000;
+	assert_awaits(w, "authorization server", 11000);
+	answer(w, 0, "");
+	assert_awaits(w, "authorization server", auth_deadline(w->a) - w->now);
+	pass(w, auth_deadline(w->a) - w->now);
+	answer(w, 200, META);
+	expect(w, "https://as/register");
+	assert_awaits(w, "authorization server", 30000);
+	answer(w, 201, REGISTERED);
+	assert_awaits(w, "", 0); /* a person */
+	redirect(w, "code=c1");
+	expect(w, "https://as/token");
+	assert_awaits(w, "authorization server", 30000);
+	answer(w, 200, TOKEN);
+	assert_awaits(w, "", 0);
+	pass(w, auth_deadline(w->a) - w->now); /* nobody waits for a token that is renewed ahead of time */
+	assert_true(w->http);
+	assert_awaits(w, "", 0);
+	world_free(w);
+}
+
 static void a_long_outage_fails_fast_until_one_probe_succeeds(void **state)
 {
 	struct auth_config c = { .mode = AUTH_MODE_CLIENT, .client_id = "svc", LIMITS };
@@ -1838,6 +1880,7 @@ int main(void)
 		cmocka_unit_test(a_command_gives_tokens_and_is_asked_again_on_a_401),
 		cmocka_unit_test(a_device_code_is_shown_and_polled_for),
 		cmocka_unit_test(dpop_proves_the_key_and_follows_nonces),
+		cmocka_unit_test(what_a_wanted_token_waits_for_is_told),
 		cmocka_unit_test(a_long_outage_fails_fast_until_one_probe_succeeds),
 		cmocka_unit_test(a_wanted_token_waits_out_an_outage_of_the_token_endpoint),
 		cmocka_unit_test(a_wanted_token_waits_out_an_outage_of_the_metadata),

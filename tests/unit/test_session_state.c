@@ -1140,6 +1140,17 @@ static void a_sign_in_parks_and_then_sends_or_refuses_or_tells_where_to_go(void 
 	play_pass(&p, 25000);
 	assert_true(play_refused(&p, "901", "auth_required") && play_said(&p, "Open the page to sign in"));
 	play_close(&p);
+
+	c = http_only(); /* the person has done their part */
+	into(&p, &c, SESSION_AUTH);
+	session_on_auth(p.s, SIGNIN_PENDING, SPAN_LIT("Open the page to sign in"), p.now);
+	session_on_auth_awaits(p.s, "authorization server", p.now + 30000);
+	play_perform(&p);
+	play_pass(&p, 25000);
+	assert_true(play_refused(&p, "901", "auth_required") && play_said(&p, "The authorization server has given no usable answer in time"));
+	assert_true(play_said(&p, "\"retryable\":true") && play_said(&p, "\"retryAfterMs\":5000"));
+	assert_true(play_said(&p, "may be tried again in 5 s") && !play_said(&p, "Open the page"));
+	play_close(&p);
 }
 
 static void a_stream_that_ends_during_the_sign_in_is_noticed_after_it(void **state)

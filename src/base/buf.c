@@ -100,6 +100,17 @@ int buf_add(struct buf *b, struct span s)
 	return buf_append(b, s.p, s.n);
 }
 
+int buf_set(struct buf *b, struct span s)
+{
+	struct buf fresh;
+
+	buf_init(&fresh, b->max);
+	if (buf_add(&fresh, s) < 0)
+		return -1;
+	buf_move(b, &fresh);
+	return 0;
+}
+
 int buf_puts(struct buf *b, const char *s)
 {
 	return buf_append(b, s, strlen(s));

@@ -29,6 +29,8 @@ int buf_append(struct buf *b, const void *p, size_t n);
 int buf_add(struct buf *b, struct span s);
 int buf_puts(struct buf *b, const char *s);
 int buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Holds s and nothing else, which may be part of what it held: 0, or -1 with b as it was. */
+int buf_set(struct buf *b, struct span s);
 /* Where a caller may write up to the reserved bytes; buf_grew() says how many it wrote. */
 char *buf_tail(struct buf *b);
 void buf_grew(struct buf *b, size_t n);

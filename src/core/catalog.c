@@ -651,16 +651,15 @@ int catalog_filter_tools(struct span result, struct buf *out, void (*warn)(void 
 
 bool catalog_ignored(const struct core_config *c, struct span name)
 {
-	struct buf text;
-	bool found = false;
+	struct text t;
+	bool found;
 
 	if (!c->nignore_tools)
 		return false;
-	buf_init(&text, 4096);
-	if (json_string(name, &text) == 0)
-		for (size_t i = 0; i < c->nignore_tools && !found; i++)
-			found = glob_match(c->ignore_tools[i], buf_span(&text));
-	buf_fini(&text);
+	if (text_open(&t, name))
+		return true; /* no memory to tell: better hidden than called */
+	found = t.s.p && any_glob(c->ignore_tools, c->nignore_tools, t.s);
+	text_close(&t);
 	return found;
 }
 

@@ -16,14 +16,18 @@
 static void tell_list_changed(struct session *s, enum catalog_list l)
 {
 	struct buf b;
+	int bad;
 
-	buf_init(&b, 256);
 	catalog_on_list_changed(s->catalog, l);
 	if (s->client_modern) {
 		modern_tell(s, span_str(catalog_list_changed(l)), SPAN_NONE);
 		return;
 	}
-	if (buf_printf(&b, "{\"jsonrpc\":\"2.0\",\"method\":\"%s\"}", catalog_list_changed(l)) == 0)
+	buf_init(&b, 256);
+	do
+		bad = buf_printf(&b, "{\"jsonrpc\":\"2.0\",\"method\":\"%s\"}", catalog_list_changed(l));
+	while (bad && session_relieve(s));
+	if (!bad)
 		session_send_owned(s, &b);
 }
 
@@ -32,13 +36,18 @@ static void tell_updates(struct session *s)
 	for (struct subscription *u = s->subs; u; u = u->next) {
 		struct span uri = json_get(buf_span(&u->params), "uri");
 		struct buf b;
+		int bad;
 		if (s->client_modern) {
 			modern_tell(s, SPAN_LIT("notifications/resources/updated"), buf_span(&u->params));
 			continue;
 		}
 		buf_init(&b, uri.n + 256);
-		if (uri.p && (buf_puts(&b, "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/resources/updated\",\"params\":{\"uri\":") ||
-		    buf_add(&b, uri) || buf_puts(&b, "}}")) == 0)
+		do {
+			buf_reset(&b);
+			bad = buf_puts(&b, "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/resources/updated\",\"params\":{\"uri\":") ||
+			      buf_add(&b, uri) || buf_puts(&b, "}}");
+		} while (bad && session_relieve(s));
+		if (!bad)
 			session_send_owned(s, &b);
 		else
 			buf_fini(&b);
@@ -72,7 +81,7 @@ static void relist_next(struct session *s)
 			request_post(s, r);
 			return;
 		}
-		tell_if_stale(s, l);
+		tell_list_changed(s, (enum catalog_list)l); /* no memory to find out */
 	}
 	s->relist_kind = -1;
 	s->relist_owed = s->relist_missed;
@@ -149,16 +158,25 @@ void replay_on_list_changed(struct session *s)
 		relist_next(s);
 }
 
+static void warned_before(void *arg, struct span name, const char *reason)
+{
+	(void)arg, (void)name, (void)reason;
+}
+
 /* The page as the client would see it. */
 static void digest_as_shown(struct session *s, enum catalog_list l, struct span result)
 {
-	struct buf less;
+	struct buf less, valid;
 
 	buf_init(&less, result.n + 16);
+	buf_init(&valid, result.n + 16);
 	if (l == LIST_TOOLS && s->c->nignore_tools && catalog_hide_tools(s->c, result, &less) > 0)
 		result = buf_span(&less);
+	if (l == LIST_TOOLS && s->era == ERA_MODERN && catalog_filter_tools(result, &valid, warned_before, NULL) > 0)
+		result = buf_span(&valid);
 	catalog_digest_page(s->catalog, &s->relist_digest, l, result);
 	buf_fini(&less);
+	buf_fini(&valid);
 }
 
 /* The cursor of the page after this one; none where the list ends. Clients take
@@ -181,10 +199,12 @@ static void relist_page(struct session *s, struct span cursor)
 	if (buf_puts(&params, "{\"cursor\":") == 0 && buf_add(&params, cursor) == 0 && buf_puts(&params, "}") == 0)
 		request_new_own(s, &r, RQ_RELIST, catalog_list_method((enum catalog_list)s->relist_kind), buf_span(&params));
 	buf_fini(&params);
-	if (r)
+	if (r) {
 		request_post(s, r);
-	else
-		relist_failed(s);
+		return;
+	}
+	tell_list_changed(s, (enum catalog_list)s->relist_kind); /* no memory to find out */
+	relist_next(s);
 }
 
 static void relist_differs(struct session *s, enum catalog_list l)
@@ -227,22 +247,22 @@ void replay_on_relist(struct session *s, struct request *r, const struct rpc_msg
 
 /* ---- subscriptions ------------------------------------------------------------------------------------------------ */
 
-void subs_set(struct session *s, struct span params, bool on)
+int subs_set(struct session *s, struct span params, bool on)
 {
 	struct span uri = json_get(params, "uri");
 	struct subscription **at = &s->subs, *u;
 
 	if (json_type(uri) != '"')
-		return;
+		return 0;
 	while ((u = *at) && !span_eq(json_get(buf_span(&u->params), "uri"), uri))
 		at = &u->next;
 	if (on && !u) {
 		if (s->nsubs >= SUBS_MAX || !(u = calloc(1, sizeof(*u))))
-			return;
+			return -1;
 		buf_init(&u->params, params.n + 1);
 		if (buf_add(&u->params, params) != 0) {
 			free(u);
-			return;
+			return -1;
 		}
 		*at = u;
 		s->nsubs++;
@@ -252,6 +272,7 @@ void subs_set(struct session *s, struct span params, bool on)
 		buf_fini(&u->params);
 		free(u);
 	}
+	return 0;
 }
 
 void subs_free(struct session *s)

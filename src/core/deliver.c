@@ -6,27 +6,37 @@
 
 #define LINGER_MS 2000                 /* a response stream may end this long after its answer */
 
-static void learn_from_answer(struct session *s, struct request *r, const struct rpc_msg *m)
+/* A list that could not be learned can not be compared with a later one: it counts as changed then. */
+void exchange_learn_page(struct session *s, const struct request *r, enum catalog_list l, struct span result)
+{
+	struct span cursor = json_get(r->params, "cursor");
+
+	if (catalog_on_page(s->catalog, l, cursor, result) != 0) {
+		session_note(s, NOTE_WARN, "out of memory while learning a list");
+		s->stale_lists |= 1u << l;
+	}
+	offline_learn_page(s, (int)l, cursor, result);
+}
+
+/* False: it is something that every new session must be told, and there was no memory for it. */
+static bool learn_from_answer(struct session *s, struct request *r, const struct rpc_msg *m)
 {
 	int list;
 
 	if (m->kind != RPC_RESULT)
-		return;
+		return true;
 	if (r->method.n < 10)
-		return;
+		return true;
 	list = catalog_list_of(r->method);
-	if (list >= 0) {
-		if (catalog_on_page(s->catalog, (enum catalog_list)list, json_get(r->params, "cursor"), m->result) != 0)
-			session_note(s, NOTE_WARN, "out of memory while learning a list");
-		offline_learn_page(s, list, json_get(r->params, "cursor"), m->result);
-	} else if (span_is(r->method, "resources/subscribe")) {
-		subs_set(s, r->params, true);
-	} else if (span_is(r->method, "resources/unsubscribe")) {
-		subs_set(s, r->params, false);
-	} else if (span_is(r->method, "logging/setLevel")) {
-		buf_reset(&s->level_params);
-		buf_add(&s->level_params, r->params);
-	}
+	if (list >= 0)
+		exchange_learn_page(s, r, (enum catalog_list)list, m->result);
+	else if (span_is(r->method, "resources/subscribe"))
+		return subs_set(s, r->params, true) == 0;
+	else if (span_is(r->method, "resources/unsubscribe"))
+		return subs_set(s, r->params, false) == 0;
+	else if (span_is(r->method, "logging/setLevel"))
+		return buf_set(&s->level_params, r->params) == 0;
+	return true;
 }
 
 static void tell_hook(struct session *s, struct request *r, const struct rpc_msg *m)
@@ -57,12 +67,19 @@ static bool retry_this_error(struct session *s, struct request *r, const struct 
 	return false;
 }
 
-/* Passes the answer on under the client's own id. */
-static void pass_answer(struct session *s, struct request *r, const struct rpc_msg *m)
+void exchange_answer_lost(struct session *s, const struct request *r)
 {
 	struct own_error e = { .kind = ERR_MESSAGE_TOO_LARGE, .what = "There was not enough memory for the answer of the server",
 		.may_have_run = true, .retry_after_ms = -1, .attempts = r->attempts,
 		.tool = r->is_tool_call && !s->c->tool_errors_protocol, .has_run_state = r->is_tool_call };
+
+	if (!r->cancelled)
+		session_send_own_error(s, eras_client_id(r), &e);
+}
+
+/* Passes the answer on under the client's own id. */
+static void pass_answer(struct session *s, struct request *r, const struct rpc_msg *m)
+{
 	struct span id = eras_client_id(r);
 	struct json_edit edit = { m->id, id };
 	struct buf b;
@@ -72,13 +89,11 @@ static void pass_answer(struct session *s, struct request *r, const struct rpc_m
 			return;
 	} else {
 		buf_init(&b, m->text.n + id.n + 16);
-		if (json_splice(&b, m->text, &edit, 1) == 0) {
-			session_send_owned(s, &b);
+		if (json_splice(&b, m->text, &edit, 1) == 0 && session_send_owned(s, &b))
 			return;
-		}
 		buf_fini(&b);
 	}
-	session_send_own_error(s, id, &e);
+	exchange_answer_lost(s, r);
 }
 
 /* The answer has come: the transfer that brought it ends by itself. */
@@ -105,9 +120,11 @@ void exchange_release(struct session *s, struct request *r)
 }
 
 /* tools/list without the tools that the user does not want to be seen. True
- * when there were some, and the answer was dealt with. */
+ * when there were some, and the answer was dealt with. Rather than a list that
+ * shows them the client is given an error. */
 static bool hide_tools(struct session *s, struct request *r, const struct rpc_msg *m)
 {
+	static const char lost[] = "{\"jsonrpc\":\"2.0\",\"id\":0,\"error\":{\"code\":-32603,\"message\":\"There was not enough memory for the answer of the server\"}}";
 	struct json_edit e = { m->result, SPAN_NONE };
 	struct xfer *cur = s->cur;
 	struct rpc_msg less;
@@ -118,15 +135,18 @@ static bool hide_tools(struct session *s, struct request *r, const struct rpc_ms
 	buf_init(&text, m->text.n + 16);
 	n = catalog_hide_tools(s->c, m->result, &result);
 	e.new_bytes = buf_span(&result);
-	if (n > 0 && json_splice(&text, m->text, &e, 1) == 0) {
+	if (n > 0 && json_splice(&text, m->text, &e, 1) == 0)
 		rpc_parse(buf_data(&text), text.len, &less);
+	else
+		rpc_parse(lost, sizeof(lost) - 1, &less);
+	if (n != 0) {
 		s->cur = NULL; /* these bytes do not outlive the call: what is sent is copied */
 		exchange_answer(s, r, &less);
 		s->cur = cur;
 	}
 	buf_fini(&result);
 	buf_fini(&text);
-	return n > 0;
+	return n != 0;
 }
 
 void exchange_answer(struct session *s, struct request *r, const struct rpc_msg *m)
@@ -145,8 +165,9 @@ void exchange_answer(struct session *s, struct request *r, const struct rpc_msg 
 		s->quota_used_ms += s->now - r->sent_at;
 		uint64_t seq = r->seq;
 		if (!eras_answer(s, r, m)) {
-			learn_from_answer(s, r, m);
-			if (!r->cancelled)
+			if (!learn_from_answer(s, r, m))
+				exchange_answer_lost(s, r);
+			else if (!r->cancelled)
 				pass_answer(s, r, m);
 		} else {
 			for (r = s->ledger.tail; r && r->seq > seq; r = r->prev)

@@ -272,7 +272,8 @@ static bool send_stale(struct session *s, struct span id, struct span result, in
 		buf_fini(&b);
 		return false;
 	}
-	session_send_owned(s, &b);
+	if (!session_send_owned(s, &b))
+		return false;
 	s->n.answers++;
 	return true;
 }
@@ -282,12 +283,15 @@ static bool show_page(struct session *s, struct page *p, int list, struct span i
 {
 	struct span result = p->result;
 	struct buf less;
+	int hidden = 0;
 	bool done;
 
 	buf_init(&less, result.n + 16);
-	if (list == LIST_TOOLS && s->c->nignore_tools && catalog_hide_tools(s->c, result, &less) > 0)
+	if (list == LIST_TOOLS && s->c->nignore_tools)
+		hidden = catalog_hide_tools(s->c, result, &less);
+	if (hidden > 0)
 		result = buf_span(&less);
-	done = send_stale(s, id, result, p->seen_at);
+	done = hidden >= 0 && send_stale(s, id, result, p->seen_at);
 	if (done) {
 		catalog_on_page(s->catalog, (enum catalog_list)list, cursor, result);
 		s->stale_lists |= 1u << list;
@@ -386,13 +390,11 @@ static bool answer_handshake(struct session *s, struct request *r, int64_t floor
 			buf_fini(&b);
 			return false;
 		}
-		buf_reset(&s->init_result);
-		buf_add(&s->init_result, buf_span(&b));
 		replay_offered(s, m->result, true);
 		memcpy(s->version, m->version, sizeof(s->version));
 		s->client_initialized = true;
 		request_deliver_result(s, r, buf_span(&b));
-		buf_fini(&b);
+		buf_move(&s->init_result, &b);
 	}
 	s->force_init = true;
 	begin(s);

@@ -306,6 +306,10 @@ bool session_gone_often(struct session *s);
 /* An answer to r came. */
 void exchange_answer(struct session *s, struct request *r, const struct rpc_msg *m);
 void exchange_release(struct session *s, struct request *r);
+/* An answer came and can not be passed on for want of memory: the client is told that instead. */
+void exchange_answer_lost(struct session *s, const struct request *r);
+/* A page of a list goes to the client. */
+void exchange_learn_page(struct session *s, const struct request *r, enum catalog_list l, struct span result);
 void session_pump(struct session *s);
 void request_new_own(struct session *s, struct request **out, enum req_purpose p, const char *method, struct span params);
 void request_deliver_result(struct session *s, struct request *r, struct span result);
@@ -401,7 +405,8 @@ void relist_failed(struct session *s);
 /* Not now; it stays owed. */
 void relist_stop(struct session *s);
 void replay_on_relist(struct session *s, struct request *r, const struct rpc_msg *m);
-void subs_set(struct session *s, struct span params, bool on);
+/* Remembers or forgets a subscription. 0, or -1: no memory, or too many. */
+int subs_set(struct session *s, struct span params, bool on);
 void subs_free(struct session *s);
 void handshake_done(struct session *s, struct request *r, const struct rpc_msg *m);
 void keepalive_on_time(struct session *s);

@@ -190,6 +190,22 @@ static void an_error_is_one_clean_line_that_fits(void **state)
 	assert_int_equal(strlen(e.text), sizeof(e.text) - 1);
 }
 
+static void setting_replaces_and_may_take_from_what_was_held(void **state)
+{
+	struct buf b;
+
+	(void)state;
+	buf_init(&b, 8);
+	assert_int_equal(buf_set(&b, SPAN_LIT("abcdef")), 0);
+	assert_int_equal(buf_set(&b, span_make(buf_data(&b) + 2, 3)), 0);
+	assert_true(span_is(buf_span(&b), "cde"));
+	assert_int_equal(buf_set(&b, SPAN_LIT("too long for it")), -1);
+	assert_true(span_is(buf_span(&b), "cde"));
+	assert_int_equal(buf_set(&b, SPAN_NONE), 0);
+	assert_int_equal(b.len, 0);
+	buf_fini(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -203,6 +219,7 @@ int main(void)
 		cmocka_unit_test(a_move_takes_the_bytes_and_not_the_maximum),
 		cmocka_unit_test(a_wipe_leaves_no_byte),
 		cmocka_unit_test(an_error_is_one_clean_line_that_fits),
+		cmocka_unit_test(setting_replaces_and_may_take_from_what_was_held),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

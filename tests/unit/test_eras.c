@@ -205,6 +205,37 @@ static void a_request_without_a_version_is_refused_in_a_modern_conversation(void
 	play_close(&p);
 }
 
+static void a_list_with_a_tool_that_is_never_shown_is_not_another_one(void **state)
+{
+	static const char tools[] = "\"result\":{\"tools\":[{\"name\":\"act\"},{\"name\":\"odd\",\"inputSchema\":{\"items\":{\"x-mcp-header\":\"X\"}}}]}";
+	static const char hello[] = "\"result\":{\"supportedVersions\":[\"2026-07-28\"],\"capabilities\":{\"tools\":{\"listChanged\":true}}}";
+	static const char ack[] = "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/subscriptions/acknowledged\",\"params\":{}}";
+	struct core_config c = play_config();
+	struct transfer *t;
+	struct play p;
+
+	(void)state;
+	play_open(&p, &c, 6);
+	play_client(&p, ASK("\"d\"", "server/discover", ""));
+	play_json(&p, play_must_find(&p, "server/discover"), hello);
+	play_json(&p, play_must_find(&p, "server/discover"), hello);
+	play_client(&p, ASK("1", "tools/list", ""));
+	play_json(&p, play_must_find(&p, "tools/list"), tools);
+	assert_false(play_said(&p, "\"odd\""));
+	play_client(&p, ASK("2", "subscriptions/listen", "\"notifications\":{\"toolsListChanged\":true},"));
+	for (int i = 0; i < 2; i++) {
+		while (!(t = play_find(&p, "subscriptions/listen")))
+			assert_true(play_next(&p));
+		play_sse(&p, t);
+		play_event(&p, t, NULL, ack);
+		if (i == 0)
+			play_fail(&p, t, HTTP_RESET, true);
+	}
+	play_json(&p, play_must_find(&p, "tools/list"), tools); /* compared after the gap */
+	assert_false(play_said(&p, "list_changed"));
+	play_close(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -213,6 +244,7 @@ int main(void)
 		cmocka_unit_test(a_silent_2024_stream_is_known_before_its_calls_time_out),
 		cmocka_unit_test(a_gap_in_the_standing_stream_is_made_good_now_and_then),
 		cmocka_unit_test(a_request_without_a_version_is_refused_in_a_modern_conversation),
+		cmocka_unit_test(a_list_with_a_tool_that_is_never_shown_is_not_another_one),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,6 +11,7 @@
 
 #define OUT_TIMEOUT_MS 10000  /* of one POST */
 #define OUT_PATIENCE_MS 5000  /* how long requests wait for the notifications before them */
+#define NO_MEMORY_MS 1000     /* until it is tried again */
 #define OUT_MAX_LEN 4096
 #define SRVREQ_MAX 4096
 #define LINE_BYTES ((size_t)1 << 40)
@@ -81,17 +82,18 @@ static struct outmsg *outmsg_new(struct session *s)
 	return m;
 }
 
-void outbox_add(struct session *s, struct span line, struct buf *big, bool is_answer)
+int outbox_add(struct session *s, struct span line, struct buf *big, bool is_answer)
 {
 	struct outmsg *m = s->outbox_len < OUT_MAX_LEN ? outmsg_new(s) : NULL;
+	int bad = 0;
 
 	if (!m) {
 		session_note(s, NOTE_WARN, "dropped a notification of the client: too many are waiting");
-		return;
+		return -1;
 	}
 	if (big && big->mem && span_eq(buf_span(big), line))
 		buf_move(&m->line, big);
-	else if (buf_add(&m->line, line) != 0)
+	else if ((bad = buf_add(&m->line, line)) != 0)
 		session_note(s, NOTE_WARN, "out of memory for a notification of the client");
 	m->is_answer = is_answer;
 	if (is_answer) {
@@ -103,6 +105,7 @@ void outbox_add(struct session *s, struct span line, struct buf *big, bool is_an
 		if (!span_is(rm.method, "notifications/progress"))
 			m->seq = ++s->out_seq;
 	}
+	return bad;
 }
 
 void outbox_cancelled(struct session *s, struct span id, const char *reason)
@@ -146,10 +149,12 @@ void outbox_pump(struct session *s)
 			continue;
 		}
 		x = xfer_start(s, XF_OUT, HTTP_POST, HEADERS_SESSION, buf_span(&m->line), OUT_TIMEOUT_MS);
-		if (!x)
+		if (!x || (s->era == ERA_SSE && buf_add(&x->url, buf_span(&s->endpoint)) != 0)) {
+			if (x)
+				xfer_cancel(s, x->token);
+			m->not_before = s->now + NO_MEMORY_MS;
 			return;
-		if (s->era == ERA_SSE)
-			buf_add(&x->url, buf_span(&s->endpoint));
+		}
 		if (s->era == ERA_HTTP && version_text_is_modern(s->version)) {
 			struct rpc_msg rm;
 			rpc_parse(buf_data(&m->line), m->line.len, &rm);

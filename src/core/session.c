@@ -11,6 +11,8 @@
 
 #define PARKED_BYTES ((size_t)8 << 20)  /* past it stdin is not read while requests wait */
 #define RESERVE_BYTES ((size_t)32 * 1024)
+#define SID_MAX ((size_t)2048)          /* a longer session id is none */
+#define HEADERS_MAX (SID_MAX + 256)     /* its line and the version's */
 
 const char *session_state_name(enum session_state st)
 {
@@ -41,9 +43,9 @@ const char *era_name(enum era e)
 
 static void bufs_init(struct session *s)
 {
-	buf_init(&s->sid, 4096);
+	buf_init(&s->sid, SID_MAX);
 	buf_init(&s->endpoint, 16384);
-	buf_init(&s->headers, 8192);
+	buf_init(&s->headers, HEADERS_MAX);
 	buf_init(&s->scratch, OUT_MAX);
 	buf_init(&s->out, OUT_MAX);
 	buf_init(&s->init_params, OUT_MAX);
@@ -80,7 +82,9 @@ struct session *session_new(const struct core_config *c, const struct session_se
 	s->catalog = catalog_new(c, seed->key);
 	s->url = strdup(url);
 	s->reserve = malloc(RESERVE_BYTES);
-	if (!s->catalog || !s->url || !s->reserve || ledger_init(&s->ledger, s->seed) != 0) {
+	/* A session must not lose its name later for want of a few bytes. */
+	if (!s->catalog || !s->url || !s->reserve || buf_reserve(&s->sid, SID_MAX) != 0 || buf_reserve(&s->headers, HEADERS_MAX) != 0 ||
+	    ledger_init(&s->ledger, s->seed) != 0) {
 		session_free(s);
 		return NULL;
 	}
@@ -191,7 +195,7 @@ void session_set_session_id(struct session *s, struct span sid)
 	struct action *a;
 
 	buf_reset(&s->sid);
-	if (sid.n && sid.n < 2048 && buf_add(&s->sid, sid) == 0 && (a = session_act(s, ACT_SECRET)))
+	if (sid.n && sid.n < SID_MAX && buf_add(&s->sid, sid) == 0 && (a = session_act(s, ACT_SECRET)))
 		buf_add(&a->owned, sid);
 	session_rebuild_headers(s);
 }

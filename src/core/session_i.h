@@ -353,7 +353,8 @@ void judge_resume(struct session *s, struct xfer *x, struct request *r, const st
 void intake_line(struct session *s, struct span line, struct buf *big);
 
 /* ---- outbox.c -------------------------------------------------------------------------------- */
-void outbox_add(struct session *s, struct span line, struct buf *big, bool is_answer);
+/* 0, or -1: too many wait, or no memory; it is lost then. */
+int outbox_add(struct session *s, struct span line, struct buf *big, bool is_answer);
 void outbox_pump(struct session *s);
 void outbox_on_done(struct session *s, struct outmsg *m, struct xfer *x, enum verdict v, bool processed, const char *what);
 void outbox_cancelled(struct session *s, struct span id, const char *reason);

@@ -139,16 +139,13 @@ bool eras_spent(const struct request *r)
 	return t && t->with_client;
 }
 
-void eras_learn_legacy(struct session *s, struct span init)
+int eras_learn_legacy(struct session *s, struct span init)
 {
 	struct eras *e = eras_get(s);
 
 	if (!e)
-		return;
-	buf_reset(&e->info);
-	buf_reset(&e->caps);
-	buf_add(&e->info, json_get(init, "clientInfo"));
-	buf_add(&e->caps, json_get(init, "capabilities"));
+		return -1;
+	return buf_set(&e->info, json_get(init, "clientInfo")) | buf_set(&e->caps, json_get(init, "capabilities"));
 }
 
 static bool listed(struct span key, const char *const *names, size_t n)
@@ -194,23 +191,44 @@ int eras_meta(struct session *s, struct buf *out, struct span old)
 	return bad ? -1 : 0;
 }
 
-void eras_send_answer(struct session *s, struct request *r, const char *member, struct span body)
+bool eras_try_answer(struct session *s, struct request *r, const char *member, struct span body)
 {
 	struct span id = eras_client_id(r);
 	struct buf b;
 	int bad;
 
 	if (r->cancelled)
-		return;
+		return true;
 	buf_init(&b, TEXT_MAX);
 	do {
 		buf_reset(&b);
 		bad = buf_puts(&b, "{\"jsonrpc\":\"2.0\",\"id\":") || buf_add(&b, id) || buf_printf(&b, ",\"%s\":", member) || buf_add(&b, body) || buf_puts(&b, "}");
 	} while (bad && session_relieve(s));
-	if (!bad)
-		session_send_owned(s, &b);
-	else
+	if (bad)
 		buf_fini(&b);
+	return !bad && session_send_owned(s, &b);
+}
+
+void eras_send_answer(struct session *s, struct request *r, const char *member, struct span body)
+{
+	if (!eras_try_answer(s, r, member, body))
+		exchange_answer_lost(s, r);
+}
+
+void eras_send_edited(struct session *s, struct span text, struct json_edit e)
+{
+	struct buf b;
+	int bad;
+
+	buf_init(&b, TEXT_MAX);
+	do {
+		buf_reset(&b);
+		bad = json_splice(&b, text, &e, 1);
+	} while (bad && session_relieve(s));
+	if (bad)
+		buf_fini(&b);
+	else
+		session_send_owned(s, &b);
 }
 
 void eras_answer_locally(struct session *s, struct request *r, struct span result)
@@ -368,16 +386,14 @@ bool eras_intake(struct session *s, const struct rpc_msg *m)
 	}
 	if (m->kind == RPC_NOTIFICATION)
 		return s->client_modern && !span_is(m->method, "notifications/cancelled");
-	if (!s->client_seen_era && s->state == SESSION_START && dialect_client_is_modern(m)) {
+	if (!s->client_seen_era && s->state == SESSION_START && dialect_client_is_modern(m))
 		s->client_seen_era = s->client_modern = true;
-		modern_learn_client(s, m);
-		return false;
-	}
-	if (s->client_modern && says_no_version(s, m))
+	else if (s->client_modern && says_no_version(s, m))
 		return true;
-	if (s->client_modern)
-		modern_learn_client(s, m);
-	return false;
+	if (!s->client_modern || modern_learn_client(s, m) == 0)
+		return false;
+	intake_no_memory(s, m->id);
+	return true;
 }
 
 bool eras_local(struct session *s, struct request *r)
@@ -404,16 +420,16 @@ static void offered(const struct rpc_msg *m, bool *modern, bool *legacy)
 	}
 }
 
-/* What the server says of itself now. */
-void eras_rediscovered(struct session *s, const struct rpc_msg *m)
+/* What the server says of itself now. 0, or -1: no memory. */
+int eras_rediscovered(struct session *s, const struct rpc_msg *m)
 {
 	struct eras *e = eras_get(s);
 
-	if (!e)
-		return;
-	buf_reset(&e->discover);
-	if (m->kind == RPC_RESULT && buf_add(&e->discover, m->result) == 0)
+	if (!e || buf_set(&e->discover, m->kind == RPC_RESULT ? m->result : SPAN_NONE) != 0)
+		return -1;
+	if (m->kind == RPC_RESULT)
 		offline_learn_handshake(s, m->result);
+	return 0;
 }
 
 static void discovered(struct session *s, struct request *r, const struct rpc_msg *m)
@@ -439,14 +455,19 @@ static void discovered(struct session *s, struct request *r, const struct rpc_ms
 		}
 		modern = ours || !legacy;
 	}
-	if (!modern || !e) {
+	if (!modern) {
 		request_drop(s, r);
 		probe_not_modern(s);
 		return;
 	}
-	e->asked_again = false;
 	s->era = ERA_MODERN;
-	eras_rediscovered(s, m);
+	if (eras_rediscovered(s, m) != 0) {
+		s->era = ERA_NONE;
+		request_drop(s, r);
+		session_line_down(s, "out of memory", -1, -1);
+		return;
+	}
+	e->asked_again = false;
 	request_drop(s, r);
 	snprintf(s->version, sizeof(s->version), "%s", VERSION_MODERN);
 	session_rebuild_headers(s);
@@ -457,7 +478,10 @@ static void discovered(struct session *s, struct request *r, const struct rpc_ms
 			request_refuse(s, s->handshake, ERR_UNSUPPORTED, "The server speaks only protocol versions that can not be translated for this client", -1);
 			return;
 		}
-		legacy_initialize_result(s, s->handshake, buf_span(&e->discover));
+		if (legacy_initialize_result(s, s->handshake, buf_span(&e->discover)) != 0) {
+			request_refuse(s, s->handshake, ERR_BAD_UPSTREAM, NO_ROOM, -1);
+			return;
+		}
 	}
 	offline = s->offline;
 	e->listen_dirty |= offline && !s->client_modern;
@@ -471,8 +495,8 @@ static void mirrors_came(struct session *s, struct request *r, const struct rpc_
 {
 	struct request *q = eras_request(s, s->eras->mirror_for);
 
-	if (m && m->kind == RPC_RESULT)
-		catalog_on_page(s->catalog, LIST_TOOLS, SPAN_NONE, m->result);
+	if (m && m->kind == RPC_RESULT && catalog_on_page(s->catalog, LIST_TOOLS, SPAN_NONE, m->result) != 0)
+		s->stale_lists |= 1u << LIST_TOOLS;
 	s->eras->mirror_for = 0;
 	request_drop(s, r);
 	if (q && q->state == REQ_PARKED)
@@ -485,7 +509,8 @@ static void warn_tool(void *arg, struct span name, const char *reason)
 	session_note(arg, NOTE_WARN, "tool '%.*s' is hidden from the client: %s", (int)(name.n < 120 ? name.n : 120), name.p, reason);
 }
 
-/* A modern server's tools whose header annotations are invalid are not shown. */
+/* A modern server's tools whose header annotations are invalid are not shown,
+ * even if there is no memory to leave them out. */
 static bool filter_tools(struct session *s, struct request *r, const struct rpc_msg *m)
 {
 	struct buf b;
@@ -494,12 +519,13 @@ static bool filter_tools(struct session *s, struct request *r, const struct rpc_
 	buf_init(&b, TEXT_MAX);
 	n = catalog_filter_tools(m->result, &b, warn_tool, s);
 	if (n > 0) {
-		catalog_on_page(s->catalog, LIST_TOOLS, json_get(r->params, "cursor"), buf_span(&b));
-		offline_learn_page(s, LIST_TOOLS, json_get(r->params, "cursor"), buf_span(&b));
+		exchange_learn_page(s, r, LIST_TOOLS, buf_span(&b));
 		eras_send_answer(s, r, "result", buf_span(&b));
+	} else if (n < 0) {
+		exchange_answer_lost(s, r);
 	}
 	buf_fini(&b);
-	return n > 0;
+	return n != 0;
 }
 
 /* A result that names the subscription by the id it had upstream. */
@@ -514,6 +540,8 @@ static bool listen_ended(struct session *s, struct request *r, const struct rpc_
 	buf_init(&b, TEXT_MAX);
 	if (json_splice(&b, m->result, &e, 1) == 0)
 		eras_send_answer(s, r, "result", buf_span(&b));
+	else
+		exchange_answer_lost(s, r);
 	buf_fini(&b);
 	return true;
 }
@@ -623,8 +651,6 @@ static bool retag(struct session *s, struct request *r, const struct rpc_msg *m)
 {
 	struct translation *t = translation_get(r);
 	struct span sub = json_get(json_get(m->params, "_meta"), META_SUBSCRIPTION);
-	struct json_edit e;
-	struct buf b;
 	bool ack = span_is(m->method, "notifications/subscriptions/acknowledged");
 
 	if (!t)
@@ -635,20 +661,14 @@ static bool retag(struct session *s, struct request *r, const struct rpc_msg *m)
 	}
 	t->acknowledged |= ack;
 	if (span_is(m->method, "notifications/cancelled") && ledger_same_id(&s->ledger, json_get(m->params, "requestId"), r->uid)) {
-		e = (struct json_edit){ json_get(m->params, "requestId"), r->id };
-		buf_init(&b, TEXT_MAX);
-		if (json_splice(&b, m->text, &e, 1) == 0)
-			session_send_owned(s, &b);
+		eras_send_edited(s, m->text, (struct json_edit){ json_get(m->params, "requestId"), r->id });
 		r->cancelled = true;
 		request_drop(s, r);
 		return true;
 	}
 	if (!sub.p || span_eq(sub, r->id))
 		return false;
-	e = (struct json_edit){ sub, r->id };
-	buf_init(&b, TEXT_MAX);
-	if (json_splice(&b, m->text, &e, 1) == 0)
-		session_send_owned(s, &b);
+	eras_send_edited(s, m->text, (struct json_edit){ sub, r->id });
 	return true;
 }
 
@@ -681,9 +701,14 @@ void listen_restored(struct session *s, struct request *r)
 	json_iter(&it, json_get(json_get(r->params, "notifications"), "resourceSubscriptions"));
 	while (json_next(&it, NULL, &uri)) {
 		struct buf b;
+		int bad;
 		buf_init(&b, TEXT_MAX);
-		if (buf_puts(&b, "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/resources/updated\",\"params\":{\"uri\":") || buf_add(&b, uri) ||
-		    buf_puts(&b, ",\"_meta\":{\"" META_SUBSCRIPTION "\":") || buf_add(&b, r->id) || buf_puts(&b, "}}}"))
+		do {
+			buf_reset(&b);
+			bad = buf_puts(&b, "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/resources/updated\",\"params\":{\"uri\":") || buf_add(&b, uri) ||
+			      buf_puts(&b, ",\"_meta\":{\"" META_SUBSCRIPTION "\":") || buf_add(&b, r->id) || buf_puts(&b, "}}}");
+		} while (bad && session_relieve(s));
+		if (bad)
 			buf_fini(&b);
 		else
 			session_send_owned(s, &b);

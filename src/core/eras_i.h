@@ -6,6 +6,9 @@
 
 #include "core/session_i.h"
 
+/* Why a request is refused that there is no memory to translate. */
+#define NO_ROOM "There was not enough memory for the answer"
+
 /* What a request of the client needs beyond the ledger, hung on its `extra`. */
 struct translation {
 	struct buf id;         /* the id its answer goes out under, when a retry has another */
@@ -54,11 +57,16 @@ int eras_meta(struct session *s, struct buf *out, struct span old);
 /* Sends {"jsonrpc","id":r's,"result"}: RESULT is raw JSON. */
 void eras_answer_locally(struct session *s, struct request *r, struct span result);
 void eras_answer_error(struct session *s, struct request *r, int code, const char *message, struct span data);
-/* Puts answer m, with its result or error replaced by body (raw), before the client. */
-void eras_send_answer(struct session *s, struct request *r, const char *member, struct span body);
+/* Answers r with a result or error of this body (raw). Where there is no memory
+ * for it, eras_try_answer() says nothing and is false, and eras_send_answer()
+ * tells the client that. */
+bool eras_try_answer(struct session *s, struct request *r, const char *member, struct span body);
+/* Passes on text with one part replaced, a notification. */
+void eras_send_edited(struct session *s, struct span text, struct json_edit e);
 
 /* ---- eras_legacy.c ---- */
-void legacy_initialize_result(struct session *s, struct request *r, struct span discover);
+/* 0, or -1: no memory; r still waits. */
+int legacy_initialize_result(struct session *s, struct request *r, struct span discover);
 bool legacy_local(struct session *s, struct request *r);
 bool legacy_answer(struct session *s, struct request *r, const struct rpc_msg *m);
 bool legacy_input_came(struct session *s, const struct rpc_msg *m);
@@ -70,7 +78,8 @@ void legacy_forget(struct session *s, struct request *r);
 bool modern_local(struct session *s, struct request *r);
 bool modern_answer(struct session *s, struct request *r, const struct rpc_msg *m);
 bool modern_inbound(struct session *s, struct request *r, const struct rpc_msg *m);
-void modern_learn_client(struct session *s, const struct rpc_msg *m);
+/* What the client says of itself in every request. 0, or -1: no memory, and nothing has changed. */
+int modern_learn_client(struct session *s, const struct rpc_msg *m);
 void modern_forget(struct session *s, struct request *r);
 /* Appends the result of server/discover that stands for this result of initialize. */
 int modern_discover(struct span init, struct buf *out);

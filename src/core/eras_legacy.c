@@ -11,8 +11,10 @@
 #define ROUNDS_MAX 16
 #define INPUTS_MAX 64
 #define WAIT_FOR_PERSON_MS 86400000
+#define RELISTEN_MS 1000
+#define NO_ROOM_FOR_INPUT "There was not enough memory for the input of the client"
 
-void legacy_initialize_result(struct session *s, struct request *r, struct span discover)
+int legacy_initialize_result(struct session *s, struct request *r, struct span discover)
 {
 	struct span caps = json_get(discover, "capabilities"), instructions = json_get(discover, "instructions");
 	struct span info = json_get(json_get(discover, "_meta"), META_SERVER_INFO);
@@ -24,7 +26,7 @@ void legacy_initialize_result(struct session *s, struct request *r, struct span 
 	if (!version_read(json_get(r->params, "protocolVersion"), version) || !version_is_known_legacy(version))
 		snprintf(version, sizeof(version), "2025-11-25");
 	if (!e)
-		return;
+		return -1;
 	buf_init(&b, TEXT_MAX);
 	bad = buf_printf(&b, "{\"protocolVersion\":\"%s\",\"capabilities\":", version);
 	bad |= json_type(caps) == '{' ? buf_add(&b, caps) : buf_puts(&b, "{}");
@@ -35,15 +37,14 @@ void legacy_initialize_result(struct session *s, struct request *r, struct span 
 	bad |= buf_puts(&b, "}");
 	if (bad) {
 		buf_fini(&b);
-		return;
+		return -1;
 	}
-	buf_reset(&s->init_result);
-	buf_add(&s->init_result, buf_span(&b));
 	s->client_initialized = true;
 	s->handshake = NULL;
 	eras_answer_locally(s, r, buf_span(&b));
-	buf_fini(&b);
+	buf_move(&s->init_result, &b);
 	e->listen_dirty = true;
+	return 0;
 }
 
 /* ---- what is answered here ------------------------------------------------------------------------- */
@@ -62,15 +63,19 @@ bool legacy_local(struct session *s, struct request *r)
 			eras_answer_error(s, r, -32602, "level must be a string", SPAN_NONE);
 			return true;
 		}
-		buf_reset(&e->level);
-		buf_add(&e->level, level);
-		eras_answer_locally(s, r, SPAN_LIT("{}"));
+		if (buf_set(&e->level, level) == 0)
+			eras_answer_locally(s, r, SPAN_LIT("{}"));
+		else
+			request_refuse(s, r, ERR_BAD_UPSTREAM, NO_ROOM, -1);
 	} else if (span_is(r->method, "resources/subscribe") || span_is(r->method, "resources/unsubscribe")) {
 		if (json_type(json_get(r->params, "uri")) != '"') {
 			eras_answer_error(s, r, -32602, "uri must be a string", SPAN_NONE);
 			return true;
 		}
-		subs_set(s, r->params, span_is(r->method, "resources/subscribe"));
+		if (subs_set(s, r->params, span_is(r->method, "resources/subscribe")) != 0) {
+			request_refuse(s, r, ERR_BAD_UPSTREAM, "There was no room for another subscription", -1);
+			return true;
+		}
 		e->listen_dirty = true;
 		session_due(s, s->now);
 		eras_answer_locally(s, r, SPAN_LIT("{}"));
@@ -91,46 +96,58 @@ static bool has_list_changed(struct span caps, const char *what)
 	return json_bool(json_path(caps, what, "listChanged", NULL), &on) && on;
 }
 
-/* One listen for all that the client wants; the old one stays until the new one is acknowledged. */
-void legacy_relisten(struct session *s)
+/* All that the client wants to hear of; *any tells whether that is something. */
+static int write_wishes(struct session *s, struct buf *b, bool *any)
 {
 	static const char *const kinds[][2] = {
 		{ "tools", "toolsListChanged" }, { "prompts", "promptsListChanged" }, { "resources", "resourcesListChanged" } };
-	struct eras *e = s->eras;
-	struct span caps = json_get(buf_span(&e->discover), "capabilities");
-	struct buf b;
-	bool any = false;
-	int bad;
+	struct span caps = json_get(buf_span(&s->eras->discover), "capabilities");
+	int bad = buf_puts(b, "{\"notifications\":{");
 
-	e->listen_dirty = false;
-	buf_init(&b, TEXT_MAX);
-	bad = buf_puts(&b, "{\"notifications\":{");
+	*any = false;
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
 		if (!has_list_changed(caps, kinds[i][0]))
 			continue;
-		bad |= buf_printf(&b, "%s\"%s\":true", any ? "," : "", kinds[i][1]);
-		any = true;
+		bad |= buf_printf(b, "%s\"%s\":true", *any ? "," : "", kinds[i][1]);
+		*any = true;
 	}
 	if (s->subs) {
-		bad |= buf_printf(&b, "%s\"resourceSubscriptions\":[", any ? "," : "");
+		bad |= buf_printf(b, "%s\"resourceSubscriptions\":[", *any ? "," : "");
 		for (struct subscription *u = s->subs; u; u = u->next)
-			bad |= buf_puts(&b, u == s->subs ? "" : ",") | buf_add(&b, json_get(buf_span(&u->params), "uri"));
-		bad |= buf_puts(&b, "]");
-		any = true;
+			bad |= buf_puts(b, u == s->subs ? "" : ",") | buf_add(b, json_get(buf_span(&u->params), "uri"));
+		bad |= buf_puts(b, "]");
+		*any = true;
 	}
-	bad |= buf_puts(&b, "}}");
+	bad |= buf_puts(b, "}}");
+	return bad ? -1 : 0;
+}
+
+/* One listen for all that the client wants; the old one stays until the new one is acknowledged. */
+void legacy_relisten(struct session *s)
+{
+	struct eras *e = s->eras;
+	struct request *r = NULL;
+	struct buf b;
+	bool any;
+
+	buf_init(&b, TEXT_MAX);
+	if (write_wishes(s, &b, &any) == 0 && any)
+		request_new_own(s, &r, RQ_LISTEN, "subscriptions/listen", buf_span(&b));
+	buf_fini(&b);
+	if (any && !r) { /* no memory: later */
+		session_due(s, s->now + RELISTEN_MS);
+		return;
+	}
+	e->listen_dirty = false;
 	if (e->old_listen)
 		request_drop(s, e->old_listen);
 	e->old_listen = e->listen;
-	e->listen = NULL;
+	e->listen = r;
 	if (!any && e->old_listen)
 		request_drop(s, e->old_listen);
-	if (any && !bad)
-		request_new_own(s, &e->listen, RQ_LISTEN, "subscriptions/listen", buf_span(&b));
-	buf_fini(&b);
-	if (e->listen) {
-		e->listen->is_listen = true;
-		request_post(s, e->listen);
+	if (r) {
+		r->is_listen = true;
+		request_post(s, r);
 	}
 }
 
@@ -252,15 +269,34 @@ static void next_round(struct session *s, struct request *r)
 {
 	struct translation *t = r->extra;
 
-	if (t->inputs.len)
-		buf_puts(&t->inputs, "}");
+	if (t->inputs.len && buf_puts(&t->inputs, "}") != 0) {
+		request_refuse(s, r, ERR_BAD_UPSTREAM, NO_ROOM_FOR_INPUT, -1);
+		return;
+	}
 	r->attempts = 1; /* a new id, not a repetition */
 	r->maybe_ran = false;
 	r->not_before = 0;
 	session_due(s, s->now);
 }
 
-/* Asks the client for each input. False: it can not give one of them. */
+static int ask_input(struct session *s, struct request *r, struct span key, struct span question)
+{
+	struct span params = json_get(question, "params");
+	struct input *i = input_new(s, r, key);
+	struct buf b;
+
+	if (!i)
+		return -1;
+	buf_init(&b, TEXT_MAX);
+	if (buf_printf(&b, "{\"jsonrpc\":\"2.0\",\"id\":%s,\"method\":", i->id) || buf_add(&b, json_get(question, "method")) ||
+	    (params.p && (buf_puts(&b, ",\"params\":") || buf_add(&b, params))) || buf_puts(&b, "}")) {
+		buf_fini(&b);
+		return -1;
+	}
+	return session_send_owned(s, &b) ? 0 : -1;
+}
+
+/* Asks the client for each input. False: r was refused, for it can not be. */
 static bool ask_inputs(struct session *s, struct request *r, struct span requests)
 {
 	struct translation *t = r->extra;
@@ -270,22 +306,16 @@ static bool ask_inputs(struct session *s, struct request *r, struct span request
 
 	json_iter(&it, requests);
 	while (json_next(&it, &key, &q))
-		if (++n > INPUTS_MAX || !client_can(s, json_get(q, "method")))
-			return false;
-	json_iter(&it, requests);
-	while (json_next(&it, &key, &q)) {
-		struct input *i = input_new(s, r, key);
-		struct span params = json_get(q, "params");
-		struct buf b;
-		if (!i)
-			return false;
-		buf_init(&b, TEXT_MAX);
-		if (buf_printf(&b, "{\"jsonrpc\":\"2.0\",\"id\":%s,\"method\":", i->id) || buf_add(&b, json_get(q, "method")) ||
-		    (params.p && (buf_puts(&b, ",\"params\":") || buf_add(&b, params))) || buf_puts(&b, "}")) {
-			buf_fini(&b);
+		if (++n > INPUTS_MAX || !client_can(s, json_get(q, "method"))) {
+			request_refuse(s, r, ERR_UNSUPPORTED, "The server needs input that this client can not give (elicitation, sampling or roots)", -1);
 			return false;
 		}
-		session_send_owned(s, &b);
+	json_iter(&it, requests);
+	while (json_next(&it, &key, &q)) {
+		if (ask_input(s, r, key, q) != 0) {
+			request_refuse(s, r, ERR_BAD_UPSTREAM, NO_ROOM_FOR_INPUT, -1);
+			return false;
+		}
 		s->n.server_requests++;
 		t->waiting++;
 	}
@@ -297,22 +327,21 @@ static void input_required(struct session *s, struct request *r, struct span res
 	struct translation *t = translation_get(r);
 	struct span state = json_get(result, "requestState"), requests = json_get(result, "inputRequests");
 
-	if (!t || ++r->rounds > ROUNDS_MAX) {
+	if (!t || buf_set(&t->state, state) != 0) {
+		request_refuse(s, r, ERR_BAD_UPSTREAM, NO_ROOM_FOR_INPUT, -1);
+		return;
+	}
+	if (++r->rounds > ROUNDS_MAX) {
 		request_refuse(s, r, ERR_BAD_UPSTREAM, "The server kept asking for more input without ever finishing", -1);
 		return;
 	}
-	buf_reset(&t->state);
 	buf_reset(&t->inputs);
 	t->waiting = 0;
-	if (state.p)
-		buf_add(&t->state, state);
 	exchange_release(s, r);
 	request_park(s, r, s->now + WAIT_FOR_PERSON_MS);
 	r->hold_until = 0;
-	if (json_type(requests) == '{' && !ask_inputs(s, r, requests)) {
-		request_refuse(s, r, ERR_UNSUPPORTED, "The server needs input that this client can not give (elicitation, sampling or roots)", -1);
+	if (json_type(requests) == '{' && !ask_inputs(s, r, requests))
 		return;
-	}
 	if (t->waiting == 0)
 		next_round(s, r);
 }
@@ -341,7 +370,7 @@ bool legacy_input_came(struct session *s, const struct rpc_msg *m)
 		      buf_puts(&t->inputs, ":") | buf_add(&t->inputs, m->result);
 		r->active_at = s->now;
 		if (bad)
-			request_refuse(s, r, ERR_BAD_UPSTREAM, "There was not enough memory for the input of the client", -1);
+			request_refuse(s, r, ERR_BAD_UPSTREAM, NO_ROOM_FOR_INPUT, -1);
 		else if (--t->waiting == 0)
 			next_round(s, r);
 	}
@@ -366,6 +395,8 @@ bool legacy_answer(struct session *s, struct request *r, const struct rpc_msg *m
 		buf_init(&b, TEXT_MAX);
 		if (json_splice(&b, m->error, &e, 1) == 0)
 			eras_send_answer(s, r, "error", buf_span(&b));
+		else
+			exchange_answer_lost(s, r);
 		buf_fini(&b);
 		return true;
 	}

@@ -12,44 +12,57 @@
 #define TEXT_MAX ((size_t)1 << 40)
 #define STATE_LIFE_MS 300000      /* a client has this long to come back with its inputs */
 #define STATE_PREFIX "hf1."
+#define NO_ROOM_FOR_QUESTION "There was not enough memory for the question"
 
 /* What is sealed: which call, until when, and what it was. */
 struct sealed { uint64_t token; int64_t expires; unsigned char what[16]; };
 
-void modern_learn_client(struct session *s, const struct rpc_msg *m)
+static int init_params(const struct eras *e, struct span caps, struct buf *out)
 {
-	struct eras *e = eras_get(s);
-	struct span meta = json_get(m->params, "_meta"), caps = json_get(meta, META_CLIENT_CAPS), info = json_get(meta, META_CLIENT_INFO);
+	int bad = buf_puts(out, "{\"protocolVersion\":\"2025-11-25\",\"capabilities\":");
 
-	if (!e)
-		return;
-	if (info.p && !e->info.len)
-		buf_add(&e->info, info);
-	if (!caps.p || span_eq(caps, buf_span(&e->caps)))
-		return;
-	bool changed = e->caps.len && eras_m2l(s) && s->state == SESSION_READY;
-	buf_reset(&e->caps);
-	buf_add(&e->caps, caps);
-	if (!changed)
-		return;
-	session_note(s, NOTE_INFO, "the client's capabilities changed; starting another session with the server");
-	buf_reset(&s->init_params);
-	modern_init_params(s, &s->init_params);
-	s->force_init = true;
-	session_forget(s);
-	replay_begin(s);
+	bad |= caps.n ? buf_add(out, caps) : buf_puts(out, "{}");
+	bad |= buf_puts(out, ",\"clientInfo\":");
+	bad |= e && e->info.len ? buf_add(out, buf_span(&e->info)) : buf_puts(out, "{\"name\":\"mcp-holdfast\",\"version\":\"1\"}");
+	bad |= buf_puts(out, "}");
+	return bad ? -1 : 0;
 }
 
 int modern_init_params(struct session *s, struct buf *out)
 {
 	struct eras *e = eras_get(s);
-	int bad = buf_puts(out, "{\"protocolVersion\":\"2025-11-25\",\"capabilities\":");
 
-	bad |= e && e->caps.len ? buf_add(out, buf_span(&e->caps)) : buf_puts(out, "{}");
-	bad |= buf_puts(out, ",\"clientInfo\":");
-	bad |= e && e->info.len ? buf_add(out, buf_span(&e->info)) : buf_puts(out, "{\"name\":\"mcp-holdfast\",\"version\":\"1\"}");
-	bad |= buf_puts(out, "}");
-	return bad ? -1 : 0;
+	return init_params(e, e ? buf_span(&e->caps) : SPAN_NONE, out);
+}
+
+/* The server knows this client by other capabilities. */
+static int caps_changed(struct session *s, struct span caps)
+{
+	struct buf params;
+
+	buf_init(&params, TEXT_MAX);
+	if (init_params(s->eras, caps, &params) != 0 || buf_set(&s->eras->caps, caps) != 0) {
+		buf_fini(&params);
+		return -1;
+	}
+	buf_move(&s->init_params, &params);
+	session_note(s, NOTE_INFO, "the client's capabilities changed; starting another session with the server");
+	s->force_init = true;
+	session_forget(s);
+	replay_begin(s);
+	return 0;
+}
+
+int modern_learn_client(struct session *s, const struct rpc_msg *m)
+{
+	struct eras *e = eras_get(s);
+	struct span meta = json_get(m->params, "_meta"), caps = json_get(meta, META_CLIENT_CAPS), info = json_get(meta, META_CLIENT_INFO);
+
+	if (!e || (info.p && !e->info.len && buf_add(&e->info, info) != 0))
+		return -1;
+	if (!caps.p || span_eq(caps, buf_span(&e->caps)))
+		return 0;
+	return e->caps.len && eras_m2l(s) && s->state == SESSION_READY ? caps_changed(s, caps) : buf_set(&e->caps, caps);
 }
 
 /* ---- what is answered here --------------------------------------------------------------------------- */
@@ -76,7 +89,7 @@ static void discover_result(struct session *s, struct request *r)
 
 	buf_init(&b, TEXT_MAX);
 	if (modern_discover(buf_span(&s->init_result), &b) != 0)
-		request_refuse(s, r, ERR_BAD_UPSTREAM, "There was not enough memory for the answer", -1);
+		request_refuse(s, r, ERR_BAD_UPSTREAM, NO_ROOM, -1);
 	else
 		eras_answer_locally(s, r, buf_span(&b));
 	buf_fini(&b);
@@ -122,24 +135,35 @@ static bool wants(struct session *s, struct request *r, struct span method, stru
 }
 
 /* {"jsonrpc","method":METHOD,"params":{...,"_meta":{subscriptionId}}} */
-static void send_tagged(struct session *s, struct request *r, struct span method, struct span params)
+static int write_tagged(struct buf *b, struct request *r, struct span method, struct span params)
 {
 	static const char *const meta[] = { "_meta" };
 	static const char *const tag[] = { META_SUBSCRIPTION };
-	struct buf b;
 	bool any = false, more = true;
 	int bad;
 
+	bad = buf_puts(b, "{\"jsonrpc\":\"2.0\",\"method\":\"") | buf_add(b, method) | buf_puts(b, "\",\"params\":{");
+	bad |= eras_members(b, params, meta, 1, &any);
+	bad |= buf_puts(b, any ? ",\"_meta\":{\"" : "\"_meta\":{\"") | buf_puts(b, META_SUBSCRIPTION "\":") | buf_add(b, r->id);
+	bad |= eras_members(b, json_get(params, "_meta"), tag, 1, &more);
+	bad |= buf_puts(b, "}}}");
+	return bad;
+}
+
+/* False: there was no memory for it. */
+static bool send_tagged(struct session *s, struct request *r, struct span method, struct span params)
+{
+	struct buf b;
+	int bad;
+
 	buf_init(&b, TEXT_MAX);
-	bad = buf_puts(&b, "{\"jsonrpc\":\"2.0\",\"method\":\"") | buf_add(&b, method) | buf_puts(&b, "\",\"params\":{");
-	bad |= eras_members(&b, params, meta, 1, &any);
-	bad |= buf_puts(&b, any ? ",\"_meta\":{\"" : "\"_meta\":{\"") | buf_puts(&b, META_SUBSCRIPTION "\":") | buf_add(&b, r->id);
-	bad |= eras_members(&b, json_get(params, "_meta"), tag, 1, &more);
-	bad |= buf_puts(&b, "}}}");
+	do {
+		buf_reset(&b);
+		bad = write_tagged(&b, r, method, params);
+	} while (bad && session_relieve(s));
 	if (bad)
 		buf_fini(&b);
-	else
-		session_send_owned(s, &b);
+	return !bad && session_send_owned(s, &b);
 }
 
 void modern_tell(struct session *s, struct span method, struct span params)
@@ -149,48 +173,47 @@ void modern_tell(struct session *s, struct span method, struct span params)
 			send_tagged(s, r, method, params);
 }
 
-static void own_call(struct session *s, enum req_purpose p, const char *method, const char *key, struct span value)
+/* 0, or -1: no memory, and the server will not hear of it. */
+static int own_call(struct session *s, enum req_purpose p, const char *method, const char *key, struct span value)
 {
 	struct request *q;
 	struct buf b;
+	int bad;
 
 	buf_init(&b, TEXT_MAX);
-	if (buf_printf(&b, "{\"%s\":", key) == 0 && buf_add(&b, value) == 0 && buf_puts(&b, "}") == 0) {
+	bad = buf_printf(&b, "{\"%s\":", key) || buf_add(&b, value) || buf_puts(&b, "}");
+	if (!bad && p == RQ_SUBSCRIBE && span_is(span_str(method), "resources/subscribe"))
+		bad = subs_set(s, buf_span(&b), true);
+	if (!bad) {
 		request_new_own(s, &q, p, method, buf_span(&b));
-		if (q)
-			request_post(s, q);
-		if (p == RQ_SUBSCRIBE && span_is(span_str(method), "resources/subscribe"))
-			subs_set(s, buf_span(&b), true);
-		if (p == RQ_LEVEL) {
-			buf_reset(&s->level_params);
-			buf_add(&s->level_params, buf_span(&b));
-		}
+		bad = !q || request_post(s, q) != 0;
 	}
+	if (!bad && p == RQ_LEVEL)
+		bad = buf_set(&s->level_params, buf_span(&b));
 	buf_fini(&b);
+	return bad ? -1 : 0;
 }
 
 /* Of what the client wishes, what this server can tell (basic/patterns/subscriptions,
  * "Acknowledgment"). */
-static void honoured(struct buf *out, struct span wish, struct span caps, bool sub)
+static int honoured(struct buf *out, struct span wish, struct span caps, bool sub)
 {
 	static const char *const kinds[][2] = {
 		{ "toolsListChanged", "tools" }, { "promptsListChanged", "prompts" }, { "resourcesListChanged", "resources" } };
 	const char *sep = "";
 	bool on;
+	int bad = buf_puts(out, "{\"notifications\":{");
 
-	buf_puts(out, "{\"notifications\":{");
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
 		if (!json_bool(json_get(wish, kinds[i][0]), &on) || !on ||
 		    !json_bool(json_path(caps, kinds[i][1], "listChanged", NULL), &on) || !on)
 			continue;
-		buf_printf(out, "%s\"%s\":true", sep, kinds[i][0]);
+		bad |= buf_printf(out, "%s\"%s\":true", sep, kinds[i][0]);
 		sep = ",";
 	}
-	if (sub && json_type(json_get(wish, "resourceSubscriptions")) == '[') {
-		buf_printf(out, "%s\"resourceSubscriptions\":", sep);
-		buf_add(out, json_get(wish, "resourceSubscriptions"));
-	}
-	buf_puts(out, "}}");
+	if (sub && json_type(json_get(wish, "resourceSubscriptions")) == '[')
+		bad |= buf_printf(out, "%s\"resourceSubscriptions\":", sep) | buf_add(out, json_get(wish, "resourceSubscriptions"));
+	return bad | buf_puts(out, "}}");
 }
 
 static void listen_here(struct session *s, struct request *r)
@@ -200,20 +223,27 @@ static void listen_here(struct session *s, struct request *r)
 	struct json_iter it;
 	bool sub = false;
 	struct buf b;
+	int bad;
 
-	if (!t || t->local)
+	if (!t) {
+		request_refuse(s, r, ERR_BAD_UPSTREAM, NO_ROOM, -1);
 		return;
+	}
 	t->local = true;
 	request_hold_open(s, r);
 	sub = json_bool(json_path(caps, "resources", "subscribe", NULL), &sub) && sub;
 	buf_init(&b, TEXT_MAX);
-	honoured(&b, f, caps, sub);
-	send_tagged(s, r, SPAN_LIT("notifications/subscriptions/acknowledged"), buf_span(&b));
-	buf_fini(&b);
+	bad = honoured(&b, f, caps, sub);
 	json_iter(&it, sub ? json_get(f, "resourceSubscriptions") : SPAN_NONE);
-	while (json_next(&it, NULL, &value))
+	while (!bad && json_next(&it, NULL, &value))
 		if (json_type(value) == '"')
-			own_call(s, RQ_SUBSCRIBE, "resources/subscribe", "uri", value);
+			bad = own_call(s, RQ_SUBSCRIBE, "resources/subscribe", "uri", value);
+	bad = bad || !send_tagged(s, r, SPAN_LIT("notifications/subscriptions/acknowledged"), buf_span(&b));
+	buf_fini(&b);
+	if (bad) {
+		request_refuse(s, r, ERR_BAD_UPSTREAM, NO_ROOM, -1);
+		return;
+	}
 	if (s->stream.state == STREAM_OFF && dialect_has_stream(s->era))
 		stream_open(s);
 }
@@ -349,39 +379,89 @@ static void forget_old_questions(struct session *s, struct translation *t)
 	t->asked_epoch = s->epoch;
 }
 
-/* Tells the client, under the id it waits on, what the server asks. */
-static void hand_over(struct session *s, struct request *r, const struct rpc_msg *m)
+static void refuse_question(struct session *s, struct span id, int code, const char *why)
 {
-	struct translation *t = translation_get(r);
+	struct buf b;
+
+	buf_init(&b, TEXT_MAX);
+	if (rpc_write_error(&b, id, code, span_str(why), SPAN_NONE) == 0)
+		outbox_add(s, buf_span(&b), NULL, true);
+	buf_fini(&b);
+}
+
+static int answer_question(struct session *s, struct span id, struct span result)
+{
+	struct buf b;
+	int bad;
+
+	buf_init(&b, TEXT_MAX);
+	bad = rpc_write_result(&b, id, result) || outbox_add(s, buf_span(&b), NULL, true);
+	buf_fini(&b);
+	return bad ? -1 : 0;
+}
+
+/* A line each for id, method and params. */
+static int note_question(struct translation *t, const struct rpc_msg *m)
+{
+	size_t before = t->asked.len;
+
+	if (buf_add(&t->asked, m->id) || buf_puts(&t->asked, "\n") || buf_add(&t->asked, m->method) || buf_puts(&t->asked, "\n") ||
+	    buf_add(&t->asked, m->params.p ? m->params : SPAN_LIT("{}")) || buf_puts(&t->asked, "\n")) {
+		t->asked.len = before;
+		return -1;
+	}
+	return 0;
+}
+
+/* Tells the client, under the id it waits on, what the server asks. */
+static int ask_client(struct session *s, struct request *r, const struct rpc_msg *m, int64_t expires)
+{
 	struct buf b, name, key;
 	int bad;
 
-	if (!t)
-		return;
-	forget_old_questions(s, t);
-	bad = buf_add(&t->asked, m->id) | buf_puts(&t->asked, "\n") | buf_add(&t->asked, m->method) | buf_puts(&t->asked, "\n") |
-	      buf_add(&t->asked, m->params.p ? m->params : SPAN_LIT("{}")) | buf_puts(&t->asked, "\n");
-	if (t->with_client || bad)
-		return; /* the client has a question already; this one comes with its retry */
 	buf_init(&b, TEXT_MAX);
 	buf_init(&name, TEXT_MAX);
 	buf_init(&key, TEXT_MAX);
-	bad = question_key(s, m->id, &name) | json_quote(&key, buf_span(&name));
-	t->with_client = true;
-	t->expires = s->now + STATE_LIFE_MS;
+	bad = question_key(s, m->id, &name) || json_quote(&key, buf_span(&name));
 	bad |= buf_puts(&b, "{\"resultType\":\"input_required\",\"inputRequests\":{") | buf_add(&b, buf_span(&key)) |
 	       buf_puts(&b, ":{\"method\":\"") | buf_add(&b, m->method) | buf_puts(&b, "\"");
 	if (m->params.p)
 		bad |= buf_puts(&b, ",\"params\":") | buf_add(&b, m->params);
-	bad |= buf_puts(&b, "}},\"requestState\":") | seal_state(s, r, t->expires, &b) | buf_puts(&b, "}");
-	if (!bad)
-		eras_send_answer(s, r, "result", buf_span(&b));
-	s->n.answers++;
-	s->n.server_requests++;
-	request_keep_waiting(s, r, t->expires);
+	bad |= buf_puts(&b, "}},\"requestState\":") | seal_state(s, r, expires, &b) | buf_puts(&b, "}");
+	bad = bad || !eras_try_answer(s, r, "result", buf_span(&b));
 	buf_fini(&b);
 	buf_fini(&name);
 	buf_fini(&key);
+	return bad ? -1 : 0;
+}
+
+/* A question of the server becomes the client's. One that there is no memory for
+ * is refused: the client's id is not spent, and the server goes on without. */
+static void hand_over(struct session *s, struct request *r, const struct rpc_msg *m)
+{
+	struct translation *t = translation_get(r);
+	int64_t expires = s->now + STATE_LIFE_MS;
+	size_t before;
+
+	if (t)
+		forget_old_questions(s, t);
+	before = t ? t->asked.len : 0;
+	if (!t || note_question(t, m) != 0) {
+		refuse_question(s, m->id, -32603, NO_ROOM_FOR_QUESTION);
+		return;
+	}
+	if (t->with_client)
+		return; /* the client has a question already; this one comes with its retry */
+	if (ask_client(s, r, m, expires) != 0) {
+		t->asked.len = before;
+		refuse_question(s, m->id, -32603, NO_ROOM_FOR_QUESTION);
+		return;
+	}
+	t->with_client = true;
+	t->expires = expires;
+	s->n.answers++;
+	s->n.server_requests++;
+	request_keep_waiting(s, r, t->expires);
 }
 
 static struct span take_line(struct span *text)
@@ -395,62 +475,64 @@ static struct span take_line(struct span *text)
 	return line;
 }
 
+/* What the client gave under this question's key. */
+static struct span input_for(struct session *s, struct span inputs, struct span id)
+{
+	struct span value = SPAN_NONE;
+	struct buf key;
+
+	buf_init(&key, TEXT_MAX);
+	if (question_key(s, id, &key) == 0 && buf_append(&key, "", 1) == 0)
+		value = json_get(inputs, buf_data(&key));
+	buf_fini(&key);
+	return value;
+}
+
+/* Each question is answered where its input came, and asked (again) where none
+ * did, or none that could be passed on; one at a time. */
+static void give_inputs(struct session *s, struct request *r, struct span inputs)
+{
+	struct translation *t = r->extra;
+	struct buf asked;
+	struct span rest;
+
+	buf_init(&asked, TEXT_MAX);
+	buf_move(&asked, &t->asked);
+	rest = buf_span(&asked);
+	while (rest.n) {
+		struct span id = take_line(&rest), method = take_line(&rest), params = take_line(&rest);
+		struct span value = input_for(s, inputs, id);
+		struct rpc_msg m = { .kind = RPC_REQUEST, .id = id, .method = method, .params = params };
+		if (!value.p || answer_question(s, id, value) != 0)
+			hand_over(s, r, &m);
+	}
+	buf_fini(&asked);
+}
+
 /* The client came back: its inputs answer the server's requests, and the call
- * goes on under the retry's id. */
+ * goes on under the retry's id. Without memory it may come back once more. */
 static void retry_came(struct session *s, struct request *retry, struct request *r)
 {
 	struct translation *t = r->extra;
-	struct span inputs, token = json_get(json_get(retry->params, "_meta"), "progressToken"), rest;
-	struct buf asked, b, key, line;
-	bool more = false;
+	struct buf inputs, progress;
 
-	buf_reset(&t->id);
-	buf_add(&t->id, retry->id);
-	buf_reset(&t->progress);
-	buf_add(&t->progress, token);
 	/* The inputs lie in the retry's line, which must live as long. */
-	buf_init(&line, TEXT_MAX);
-	buf_add(&line, json_get(retry->params, "inputResponses"));
-	inputs = buf_span(&line);
+	buf_init(&inputs, TEXT_MAX);
+	buf_init(&progress, TEXT_MAX);
+	if (buf_add(&inputs, json_get(retry->params, "inputResponses")) || buf_add(&progress, json_get(json_get(retry->params, "_meta"), "progressToken")) ||
+	    buf_set(&t->id, retry->id)) {
+		request_refuse(s, retry, ERR_BAD_UPSTREAM, NO_ROOM, -1);
+		buf_fini(&inputs);
+		buf_fini(&progress);
+		return;
+	}
+	buf_move(&t->progress, &progress);
 	request_drop(s, retry);
 	forget_old_questions(s, t);
 	t->with_client = false;
 	request_keep_waiting(s, r, 0);
-	buf_init(&asked, TEXT_MAX);
-	buf_move(&asked, &t->asked);
-	buf_init(&t->asked, TEXT_MAX);
-	buf_init(&key, TEXT_MAX);
-	rest = buf_span(&asked);
-	while (rest.n) {
-		struct span id = take_line(&rest), method = take_line(&rest), params = take_line(&rest), value;
-		buf_reset(&key);
-		if (question_key(s, id, &key) || buf_append(&key, "", 1))
-			break;
-		value = json_get(inputs, buf_data(&key));
-		buf_init(&b, TEXT_MAX);
-		if (value.p) {
-			if (rpc_write_result(&b, id, value) == 0)
-				outbox_add(s, buf_span(&b), NULL, true);
-			buf_fini(&b);
-			continue;
-		}
-		buf_fini(&b);
-		if (more) { /* asked together with the next: it waits its turn */
-			buf_add(&t->asked, id);
-			buf_puts(&t->asked, "\n");
-			buf_add(&t->asked, method);
-			buf_puts(&t->asked, "\n");
-			buf_add(&t->asked, params);
-			buf_puts(&t->asked, "\n");
-			continue;
-		}
-		struct rpc_msg m = { .kind = RPC_REQUEST, .id = id, .method = method, .params = params };
-		more = true;
-		hand_over(s, r, &m);
-	}
-	buf_fini(&asked);
-	buf_fini(&key);
-	buf_fini(&line);
+	give_inputs(s, r, buf_span(&inputs));
+	buf_fini(&inputs);
 	if (!t->with_client && t->answer.len) { /* the server had finished meanwhile */
 		struct rpc_msg m;
 		rpc_parse(buf_data(&t->answer), t->answer.len, &m);
@@ -492,8 +574,6 @@ static bool retoken(struct session *s, const struct rpc_msg *m)
 	struct span token = json_get(m->params, "progressToken");
 	struct request *r = s->ledger.head;
 	struct translation *t = NULL;
-	struct json_edit e;
-	struct buf b;
 
 	for (; r && token.p; r = r->next) {
 		t = r->extra;
@@ -505,12 +585,7 @@ static bool retoken(struct session *s, const struct rpc_msg *m)
 	r->active_at = s->now;
 	if (t->with_client || !t->progress.len)
 		return true; /* nobody waits for it */
-	e = (struct json_edit){ token, buf_span(&t->progress) };
-	buf_init(&b, TEXT_MAX);
-	if (json_splice(&b, m->text, &e, 1) == 0)
-		session_send_owned(s, &b);
-	else
-		buf_fini(&b);
+	eras_send_edited(s, m->text, (struct json_edit){ token, buf_span(&t->progress) });
 	return true;
 }
 
@@ -571,10 +646,11 @@ bool modern_answer(struct session *s, struct request *r, const struct rpc_msg *m
 	int bad;
 
 	if (t && t->with_client) { /* the client's id is spent; keep it for the retry */
-		buf_reset(&t->answer);
-		buf_add(&t->answer, m->text);
+		bad = buf_set(&t->answer, m->text);
 		exchange_release(s, r);
 		r->patient_until = t->expires;
+		if (bad) /* the retry will hear that the call has ended */
+			request_drop(s, r);
 		return true;
 	}
 	if (m->kind == RPC_ERROR) {
@@ -591,10 +667,8 @@ bool modern_answer(struct session *s, struct request *r, const struct rpc_msg *m
 		eras_send_answer(s, r, "result", m->result);
 		return true;
 	}
-	if (catalog_list_of(r->method) >= 0) {
-		catalog_on_page(s->catalog, (enum catalog_list)catalog_list_of(r->method), json_get(r->params, "cursor"), m->result);
-		offline_learn_page(s, catalog_list_of(r->method), json_get(r->params, "cursor"), m->result);
-	}
+	if (catalog_list_of(r->method) >= 0)
+		exchange_learn_page(s, r, (enum catalog_list)catalog_list_of(r->method), m->result);
 	json_iter(&it, m->result);
 	bool any = json_next(&it, &key, &value);
 	buf_init(&b, TEXT_MAX);
@@ -606,6 +680,8 @@ bool modern_answer(struct session *s, struct request *r, const struct rpc_msg *m
 	bad |= buf_puts(&b, any ? "," : "") | buf_append(&b, m->result.p + 1, m->result.n - 1);
 	if (!bad)
 		eras_send_answer(s, r, "result", buf_span(&b));
+	else
+		exchange_answer_lost(s, r);
 	buf_fini(&b);
 	return true;
 }
@@ -613,13 +689,8 @@ bool modern_answer(struct session *s, struct request *r, const struct rpc_msg *m
 /* A request of the server: answered here, tied to a call, or refused. */
 static void server_asks(struct session *s, struct request *r, const struct rpc_msg *m)
 {
-	struct buf b;
-
 	if (span_is(m->method, "ping")) {
-		buf_init(&b, TEXT_MAX);
-		if (rpc_write_result(&b, m->id, SPAN_LIT("{}")) == 0)
-			outbox_add(s, buf_span(&b), NULL, true);
-		buf_fini(&b);
+		answer_question(s, m->id, SPAN_LIT("{}"));
 		return;
 	}
 	if (!r || r->purpose != RQ_CLIENT || r->is_listen)
@@ -629,10 +700,7 @@ static void server_asks(struct session *s, struct request *r, const struct rpc_m
 		return;
 	}
 	session_note(s, NOTE_WARN, "refused a request of the server (%.*s) that belongs to no single call", (int)(m->method.n < 60 ? m->method.n : 60), m->method.p);
-	buf_init(&b, TEXT_MAX);
-	if (rpc_write_error(&b, m->id, -32601, SPAN_LIT("This client takes requests of the server only as part of one call"), SPAN_NONE) == 0)
-		outbox_add(s, buf_span(&b), NULL, true);
-	buf_fini(&b);
+	refuse_question(s, m->id, -32601, "This client takes requests of the server only as part of one call");
 }
 
 bool modern_inbound(struct session *s, struct request *r, const struct rpc_msg *m)

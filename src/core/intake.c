@@ -17,13 +17,19 @@ static void refuse_line(struct session *s, struct span id, int code, const char 
 
 /* ---- requests --------------------------------------------------------------------------------- */
 
+void intake_no_memory(struct session *s, struct span id)
+{
+	struct own_error e = { .kind = ERR_QUEUE_FULL, .what = "There was not enough memory for the request", .retry_after_ms = -1 };
+
+	session_send_own_error(s, id, &e);
+}
+
 static struct request *request_add(struct session *s, const struct rpc_msg *m, struct buf *big, enum req_purpose p)
 {
 	struct request *r = ledger_add(&s->ledger, p, s->now);
 
 	if (!r || ledger_set_line(&s->ledger, r, m, big) != 0) {
-		struct own_error e = { .kind = ERR_QUEUE_FULL, .what = "There was not enough memory for the request", .retry_after_ms = -1 };
-		session_send_own_error(s, m->id, &e);
+		intake_no_memory(s, m->id);
 		if (r) {
 			s->parked++;
 			request_drop(s, r);
@@ -76,8 +82,10 @@ static void client_initialize(struct session *s, const struct rpc_msg *m, struct
 	r = request_add(s, m, big, RQ_HANDSHAKE);
 	if (!r)
 		return;
-	buf_reset(&s->init_params);
-	buf_add(&s->init_params, r->params);
+	if (buf_set(&s->init_params, r->params) != 0) {
+		request_refuse(s, r, ERR_QUEUE_FULL, "There was not enough memory for the request", -1);
+		return;
+	}
 	s->handshake = r;
 	r->repeatable = true;
 	r->hold_until = s->now + s->c->hold_ms;

@@ -380,8 +380,7 @@ static bool answer_handshake(struct session *s, struct request *r, int64_t floor
 	struct buf b;
 
 	if (m->discover.p) {
-		legacy_initialize_result(s, r, m->discover);
-		if (!s->client_initialized)
+		if (legacy_initialize_result(s, r, m->discover) != 0)
 			return false;
 		r = NULL;
 	} else {

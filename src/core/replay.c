@@ -31,11 +31,11 @@ static void probe_try(struct session *s, enum era era)
 	if (era == ERA_MODERN) {
 		struct request *r;
 		s->tried_modern = true;
-		if (s->handshake)
-			eras_learn_legacy(s, s->handshake->params);
-		request_new_own(s, &r, RQ_DISCOVER, "server/discover", SPAN_NONE);
+		r = NULL;
+		if (!s->handshake || eras_learn_legacy(s, s->handshake->params) == 0)
+			request_new_own(s, &r, RQ_DISCOVER, "server/discover", SPAN_NONE);
 		if (!r) {
-			probe_next(s, "out of memory");
+			session_line_down(s, "out of memory", -1, -1);
 			return;
 		}
 		if (s->handshake && r->timeout_ms > DISCOVER_MS)
@@ -100,19 +100,13 @@ void probe_begin(struct session *s)
 static void probe_exhausted(struct session *s, const char *why)
 {
 	struct request *r = s->handshake;
-	struct buf b;
 
 	if (!s->init_error.len || !r) {
 		s->era = ERA_NONE;
 		session_line_down(s, why, -1, -1);
 		return;
 	}
-	buf_init(&b, s->init_error.len + r->id.n + 64);
-	if (buf_puts(&b, "{\"jsonrpc\":\"2.0\",\"id\":") || buf_add(&b, r->id) || buf_puts(&b, ",\"error\":") ||
-	    buf_add(&b, buf_span(&s->init_error)) || buf_puts(&b, "}"))
-		buf_fini(&b);
-	else
-		session_send_owned(s, &b);
+	eras_send_answer(s, r, "error", buf_span(&s->init_error));
 	s->n.answers++;
 	request_drop(s, r);
 	session_enter(s, SESSION_START, "the server refused initialize");
@@ -192,12 +186,8 @@ void handshake_done(struct session *s, struct request *r, const struct rpc_msg *
 	if (m->kind == RPC_ERROR) {
 		if (s->note_level >= NOTE_WARN)
 			session_note(s, NOTE_WARN, "the server refused initialize");
+		eras_send_answer(s, r, "error", m->error);
 		r->cancelled = true; /* answered here */
-		struct json_edit e = { m->id, r->id };
-		struct buf b;
-		buf_init(&b, m->text.n + r->id.n + 16);
-		if (json_splice(&b, m->text, &e, 1) == 0)
-			session_send_owned(s, &b);
 		s->n.answers++;
 		s->n.errors_upstream++;
 		request_drop(s, r);
@@ -298,8 +288,11 @@ static void step_initialized(struct session *s)
 		session_line_down(s, "out of memory", -1, -1);
 		return;
 	}
-	if (s->era == ERA_SSE)
-		buf_add(&x->url, buf_span(&s->endpoint));
+	if (s->era == ERA_SSE && buf_add(&x->url, buf_span(&s->endpoint)) != 0) {
+		xfer_cancel(s, x->token);
+		session_line_down(s, "out of memory", -1, -1);
+		return;
+	}
 	eras_out_headers(s, SPAN_LIT("notifications/initialized"), &x->lines);
 	xfer_ready(s, x);
 }
@@ -338,8 +331,10 @@ static void replay_try(struct session *s, enum era era)
 		stream_open(s);
 	} else if (era == ERA_MODERN && s->era == ERA_NONE) {
 		s->step = STEP_PROBE;
-		eras_learn_legacy(s, buf_span(&s->init_params));
-		post_step(s, RQ_DISCOVER, "server/discover", SPAN_NONE);
+		if (eras_learn_legacy(s, buf_span(&s->init_params)) == 0)
+			post_step(s, RQ_DISCOVER, "server/discover", SPAN_NONE);
+		else
+			session_line_down(s, "out of memory", -1, -1);
 		if (s->step_rq && s->step_rq->timeout_ms > DISCOVER_MS)
 			s->step_rq->timeout_ms = DISCOVER_MS;
 	} else if (era == ERA_MODERN) {
@@ -430,6 +425,10 @@ static void revived_init(struct session *s, const struct rpc_msg *m)
 		session_line_down(s, "the server refused to start the session again", -1, -1);
 		return;
 	}
+	if (s->client_modern && buf_set(&s->init_result, m->result) != 0) { /* its server/discover is answered from it */
+		session_line_down(s, "out of memory", -1, -1);
+		return;
+	}
 	memcpy(before, s->version, sizeof(before));
 	session_made(s, m->result);
 	outbox_new_session(s);
@@ -437,10 +436,6 @@ static void revived_init(struct session *s, const struct rpc_msg *m)
 	s->force_init = false;
 	s->replay_owed = true;
 	s->revived_misfits = 0;
-	if (s->client_modern) {
-		buf_reset(&s->init_result);
-		buf_add(&s->init_result, m->result);
-	}
 	if (before[0] && strcmp(before, s->version) != 0) {
 		session_note(s, NOTE_WARN, "the server now speaks protocol %s; the client was told %s", s->version[0] ? s->version : "unknown", before);
 		if (!version_is_known_legacy(s->version)) {
@@ -491,8 +486,10 @@ void replay_on_answer(struct session *s, struct request *r, const struct rpc_msg
 		return;
 	switch (p) {
 	case RQ_PROBE:
-		if (s->era == ERA_MODERN && json_type(json_get(m->result, "supportedVersions")) == '[')
-			eras_rediscovered(s, m);
+		if (s->era == ERA_MODERN && json_type(json_get(m->result, "supportedVersions")) == '[' && eras_rediscovered(s, m) != 0) {
+			session_line_down(s, "out of memory", -1, -1);
+			break;
+		}
 		session_succeeded(s);
 		probed(s);
 		break;

@@ -350,6 +350,8 @@ void judge_response(struct session *s, struct xfer *x, struct request *r);
 void judge_resume(struct session *s, struct xfer *x, struct request *r, const struct http_result *res);
 
 /* ---- intake.c ------------------------------------------------------------------------------ */
+/* The answer to a request that there is no memory for. */
+void intake_no_memory(struct session *s, struct span id);
 void intake_line(struct session *s, struct span line, struct buf *big);
 
 /* ---- outbox.c -------------------------------------------------------------------------------- */
@@ -447,6 +449,8 @@ void listen_restored(struct session *s, struct request *r);
 void modern_tell(struct session *s, struct span method, struct span params);
 bool modern_timed_out(struct session *s, struct request *r);
 int modern_init_params(struct session *s, struct buf *out);
+/* Answers r with a result or error of this body (raw), at worst with an error of ours. */
+void eras_send_answer(struct session *s, struct request *r, const char *member, struct span body);
 /* The id its answer goes out under. */
 struct span eras_client_id(const struct request *r);
 /* The client begins anew by initialize after a probe that nobody answered: false
@@ -456,11 +460,12 @@ bool eras_unbind(struct session *s);
 struct request *eras_by_client_id(struct session *s, struct span id);
 /* The client's id was answered already, with input_required. */
 bool eras_spent(const struct request *r);
-void eras_learn_legacy(struct session *s, struct span init_params);
+/* What the client says of itself in initialize. 0, or -1: no memory. */
+int eras_learn_legacy(struct session *s, struct span init_params);
 bool eras_m2l(const struct session *s);
 bool eras_l2m(const struct session *s);
 /* A revived 2026-07-28 server answered server/discover. */
-void eras_rediscovered(struct session *s, const struct rpc_msg *m);
+int eras_rediscovered(struct session *s, const struct rpc_msg *m);
 
 /* ---- offline.c: answers from an earlier run's memory ------------------------------------------------ */
 /* A handshake succeeded (result: of initialize, or of server/discover by era); a page went to the client. */

@@ -64,8 +64,8 @@ $(OUT)/unit/%: tests/unit/%.c $(OUT)/libholdfast.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -MMD -MP -o $@ $< $(OUT)/libholdfast.a -lcmocka $(LDLIBS)
 
-# Its allocations fail where it says so.
-$(OUT)/unit/test_session_memory: LDLIBS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
+# Their allocations fail where they say so.
+$(filter $(OUT)/unit/test_session_memory%,$(UNIT)): LDLIBS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
 
 unit: $(UNIT)
 

@@ -669,8 +669,8 @@ static inline void play_serve_one(struct play *p, struct transfer *t)
 	}
 }
 
-/* Serves everything that is asked for ms, the clock running. */
-static inline void play_serve(struct play *p, int64_t ms)
+/* Serves everything that is asked for ms, the clock running; each by `one`. */
+static inline void play_serve_with(struct play *p, int64_t ms, void (*one)(struct play *p, struct transfer *t))
 {
 	int64_t until = p->now + ms, at;
 
@@ -680,7 +680,7 @@ static inline void play_serve(struct play *p, int64_t ms)
 			if (t->open && !t->told)
 				old = t;
 		if (old) {
-			play_serve_one(p, old);
+			one(p, old);
 			continue;
 		}
 		at = p->ended ? 0 : session_deadline(p->s);
@@ -690,6 +690,8 @@ static inline void play_serve(struct play *p, int64_t ms)
 	}
 	p->now = until;
 }
+
+static inline void play_serve(struct play *p, int64_t ms) { play_serve_with(p, ms, play_serve_one); }
 
 static inline void play_learn_tools(struct play *p)
 {

@@ -8,70 +8,7 @@
 
 #include <cmocka.h>
 
-#include "core/session.h"
-
-/* ---- allocations of the core, and of nothing else, are counted and fail ------------------------ */
-
-void *__real_malloc(size_t n);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *p, size_t n);
-char *__real_strdup(const char *s);
-void *__wrap_malloc(size_t n);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *p, size_t n);
-char *__wrap_strdup(const char *s);
-
-static bool in_core;
-static unsigned long allocations, fail_from, fail_to; /* [from, to) fail */
-
-static bool fails(void)
-{
-	unsigned long n = allocations;
-
-	if (!in_core)
-		return false;
-	allocations++;
-	return n >= fail_from && n < fail_to;
-}
-
-void *__wrap_malloc(size_t n) { return fails() ? NULL : __real_malloc(n); }
-void *__wrap_calloc(size_t n, size_t size) { return fails() ? NULL : __real_calloc(n, size); }
-void *__wrap_realloc(void *p, size_t n) { return fails() ? NULL : __real_realloc(p, n); }
-char *__wrap_strdup(const char *s) { return fails() ? NULL : __real_strdup(s); }
-
-#define INSIDE(call) do { in_core = true; call; in_core = false; } while (0)
-
-static void core_on_client(struct session *s, struct span line, struct buf *big, int64_t now) { INSIDE(session_on_client(s, line, big, now)); }
-static void core_on_done(struct session *s, uint64_t token, const struct http_result *r, int64_t now) { INSIDE(session_on_done(s, token, r, now)); }
-static void core_on_time(struct session *s, int64_t now, int64_t wall_s) { INSIDE(session_on_time(s, now, wall_s)); }
-static void core_on_eof(struct session *s, int64_t now) { INSIDE(session_on_client_eof(s, now)); }
-static void core_on_challenge(struct session *s, uint64_t token, enum challenge c, struct span text, int64_t now) { INSIDE(session_on_challenge(s, token, c, text, now)); }
-
-static enum body_mode core_on_head(struct session *s, uint64_t token, const struct http_head *h, int64_t now)
-{
-	enum body_mode mode;
-
-	INSIDE(mode = session_on_head(s, token, h, now));
-	return mode;
-}
-
-static bool core_on_data(struct session *s, uint64_t token, char **p, size_t *n, bool whole, int64_t now)
-{
-	bool more;
-
-	INSIDE(more = session_on_data(s, token, p, n, whole, now));
-	return more;
-}
-
-#define session_on_client core_on_client
-#define session_on_done core_on_done
-#define session_on_time core_on_time
-#define session_on_client_eof core_on_eof
-#define session_on_challenge core_on_challenge
-#define session_on_head core_on_head
-#define session_on_data core_on_data
-
-#include "core_harness.h"
+#include "failing_memory.h"
 
 /* ---- lives ----------------------------------------------------------------------------------------- */
 
@@ -165,60 +102,16 @@ static void life_of_sse(struct play *p)
 	play_serve(p, 20000);
 }
 
-/* Two failures in a row leave the reserve to answer from; in a longer drought an
- * answer may be missing, but none comes twice. */
-static void check(struct play *p, unsigned long n, unsigned long width)
+static void each_allocation_may_fail_over_http(void **state)
 {
-	static const char *const ids[] = { "\"init\"", "1", "2", "3", "10", "11", "12", "13", "14", "16", "17", "18", "19" };
-	const size_t asked = p->c.transport == TRANSPORT_HTTP ? sizeof(ids) / sizeof(*ids) : 9;
-
-	for (size_t i = 0; i < asked; i++) {
-		size_t got = play_answers(p, ids[i], NULL);
-		if (got > 1 || (got == 0 && width <= 2))
-			fail_msg("allocation %lu (%lu of them): %s was answered %zu times\n%s", n, width, ids[i], got, p->log);
-	}
-	if (!p->ended)
-		fail_msg("allocation %lu (%lu of them): it does not end\n%s", n, width, p->log);
-}
-
-/* How many allocations there were. */
-static unsigned long live(enum transport_choice transport, unsigned long from, unsigned long to)
-{
-	struct core_config c = play_config();
-	struct play p;
-
-	c.transport = transport;
-	c.offline_start = true;
-	play_open_log(&p, &c, 42, 4);
-	allocations = 0;
-	fail_from = from;
-	fail_to = to;
-	if (transport == TRANSPORT_SSE)
-		life_of_sse(&p);
-	else
-		life_of_http(&p);
-	session_on_client_eof(p.s, p.now);
-	play_perform(&p);
-	play_serve(&p, 10000);
-	check(&p, from, to - from);
-	fail_to = 0;
-	play_close(&p);
-	return allocations;
-}
-
-static void each_allocation_may_fail(void **state)
-{
-	static const enum transport_choice transports[] = { TRANSPORT_HTTP, TRANSPORT_SSE };
-	static const unsigned long widths[] = { 1, 2, 5, 20, 1000 };
-
 	(void)state;
-	for (size_t t = 0; t < 2; t++) {
-		unsigned long all = live(transports[t], 0, 0);
-		assert_true(all > 100);
-		for (size_t w = 0; w < sizeof(widths) / sizeof(*widths); w++)
-			for (unsigned long n = 0; n < all; n++)
-				live(transports[t], n, n + widths[w]);
-	}
+	live_all(&(struct life){ .name = "http", .transport = TRANSPORT_HTTP, .run = life_of_http, .serve = play_serve, .again = LIFE_AGAIN, .last = LIFE_LAST });
+}
+
+static void each_allocation_may_fail_over_sse(void **state)
+{
+	(void)state;
+	live_all(&(struct life){ .name = "sse", .transport = TRANSPORT_SSE, .run = life_of_sse, .serve = play_serve, .again = LIFE_AGAIN, .last = LIFE_LAST });
 }
 
 static void a_session_that_can_not_be_made_leaves_nothing_behind(void **state)
@@ -242,7 +135,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_session_that_can_not_be_made_leaves_nothing_behind),
-		cmocka_unit_test(each_allocation_may_fail),
+		cmocka_unit_test(each_allocation_may_fail_over_http),
+		cmocka_unit_test(each_allocation_may_fail_over_sse),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

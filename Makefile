@@ -76,7 +76,7 @@ check: $(BIN) $(UNIT)
 
 valgrind: $(UNIT)
 	@for t in $(UNIT); do echo "== valgrind $$t"; \
-	  EVENTS=50000 valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite $$t >$(OUT)/valgrind.log 2>&1 || \
+	  EVENTS=50000 STRIDE=11 valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite $$t >$(OUT)/valgrind.log 2>&1 || \
 	  { cat $(OUT)/valgrind.log; exit 1; }; done
 
 # Fuzz targets are libFuzzer programs; FUZZ_SECONDS each, from tests/fuzz/corpus.

@@ -142,7 +142,7 @@ describe('tokens', { concurrency: 2 }, () => {
 		const secret = path.join(scratch, 'secret'), prom = path.join(scratch, 'm.prom'), env = { XDG_RUNTIME_DIR: scratch };
 		fs.writeFileSync(secret, 'client-secret-0123456789\n', { mode: 0o600 });
 		const b = bridge(['--name', 'alpha', '--client-credentials', '--client-id', 'robot', '--client-secret-file', secret,
-			'--hold-time', '600ms', '--breaker-threshold', '3', '--breaker-cooldown', '5s', '--metrics-file', prom], { ...NOBODY, ...env });
+			'--hold-time', '600ms', '--breaker-threshold', '3', '--breaker-cooldown', '60s', '--metrics-file', prom], { ...NOBODY, ...env });
 		await b.connect();
 		const status = async () => JSON.parse((await run(['status', '--json'], { env })).stdout)[0];
 		const shown = (state) => until(async () => { const s = await status(); return s?.authBreaker === state && s; }, 8000, `a status with a breaker that is ${state}`);
@@ -155,12 +155,10 @@ describe('tokens', { concurrency: 2 }, () => {
 		await until(async () => { await b.call('echo', { text: 'away' }); return b.stderr.includes('authorization server is open'); }, 20000, 'a breaker that opens');
 		const away = await shown('open');
 		assert.deepEqual([away.authServer, away.authOrigin, away.authBreakerChanges, away.breaker], ['authorization server', as.origin, 1, 'closed']);
-		assert.ok(away.authNextTryMs > 0 && away.authNextTryMs <= 5000, `${away.authNextTryMs} ms`);
+		assert.ok(away.authNextTryMs > 0 && away.authNextTryMs <= 60000, `${away.authNextTryMs} ms`);
 		const table = await run(['status'], { env });
 		assert.match(table.stdout, new RegExp(`^  sign-in at ${as.origin}: breaker open, next try in \\d+(\\.\\d)?s$`, 'm'));
 		for (const line of table.stdout.split('\n')) assert.ok(line.length <= 80, `wider than 80 columns: ${line}`);
-		await until(async () => (await run(['status'], { env })).stdout.includes(`sign-in at ${as.origin}: breaker open, next try on demand\n`), 10000, 'the end of the pause');
-		assert.equal((await status()).authNextTryMs, 0);
 		b.signal('SIGUSR1');
 		await b.logged(/counters: .* auth_breaker=open auth_breaker_changes=1 /);
 		b.eof();
@@ -169,8 +167,8 @@ describe('tokens', { concurrency: 2 }, () => {
 		assert.equal(value('auth_breaker_open'), 1);
 		assert.equal(value('breaker_open'), 0);
 		assert.equal(value('auth_breaker_changes_total'), 1);
-		const ago = Date.now() / 1000 - value('auth_breaker_next_try_timestamp_seconds');
-		assert.ok(ago > -1 && ago < 20 * SLOW, `${ago} s`);
+		const left = value('auth_breaker_next_try_timestamp_seconds') - Date.now() / 1000;
+		assert.ok(left > 0 && left <= 61, `${left} s`);
 		for (const text of [metrics, table.stdout, JSON.stringify(away)]) assert.ok(!text.includes('/token') && ![...as.secrets].some((s) => text.includes(s)));
 	}));
 

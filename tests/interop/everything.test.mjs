@@ -58,12 +58,15 @@ function operations(client) {
 /**
  * For each cut: how long until an operation that began after it was answered. A
  * cut that falls into a replacement of the server says nothing: nobody was there.
+ * Nor does one that falls into a silence not noticed yet: it is waited for as well.
  */
 function recoveries(cuts, answered, outages) {
-	return cuts.flatMap(({ kind, at }) => {
-		const next = answered.filter((a) => a.from >= at).map((a) => a.to).sort((a, b) => a - b)[0];
+	const all = cuts.map(({ kind, at }) => ({ kind, at, next: answered.filter((a) => a.from >= at).map((a) => a.to).sort((a, b) => a - b)[0] }));
+	const silences = all.filter((c) => c.kind === 'silence');
+	return all.flatMap(({ kind, at, next }) => {
 		const healthy = next !== undefined && !outages.some((o) => at < o.to && next > o.from);
-		return healthy ? [{ kind, ms: next - at }] : [];
+		const alone = kind === 'silence' || !silences.some((s) => s.at < at && !(s.next < at));
+		return healthy && alone ? [{ kind, ms: next - at }] : [];
 	});
 }
 

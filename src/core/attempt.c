@@ -203,7 +203,7 @@ int request_post_to(struct session *s, struct request *r, struct span url, unsig
 	r->not_before = 0;
 	r->resumable = false;
 	buf_reset(&r->last_id);
-	if (r->purpose == RQ_CLIENT && !r->counted && !span_is(r->method, "ping")) {
+	if (r->purpose == RQ_CLIENT && !r->counted && !r->is_listen && !span_is(r->method, "ping")) {
 		r->counted = true;
 		s->in_flight++;
 	}

@@ -34,8 +34,7 @@ void session_succeeded(struct session *s)
 	backoff_reset(&s->backoff);
 	if (breaker_on_success(&s->breaker, s->now))
 		breaker_changed(s);
-	if (s->window < s->c->max_in_flight)
-		s->window = s->window * 2 < s->c->max_in_flight ? s->window * 2 : s->c->max_in_flight;
+	session_widen(s);
 }
 
 /* May the client be sent a log message of this level? Only where logging was
@@ -265,7 +264,7 @@ void session_ready(struct session *s)
 		s->n.reconnects++;
 		session_note(s, NOTE_INFO, "connection is back after %.1f s", (double)len / 1000);
 		tell_client(s, NULL, len);
-		s->window = 1;
+		session_narrow(s);
 	}
 	s->outage_since = 0;
 	offline_over(s);

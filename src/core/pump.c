@@ -4,6 +4,7 @@
 
 #include "core/session_i.h"
 
+#define WINDOW_MS 1000                 /* after an outage: by then twice as much may be under way */
 #define RATE_FAR_MS INT64_C(1000000000000) /* what is told of a wait that has no end */
 
 static struct request *first_after(struct session *s, uint64_t seq)
@@ -17,7 +18,7 @@ static struct request *first_after(struct session *s, uint64_t seq)
 
 static bool may_send(struct session *s, const struct request *r)
 {
-	if (r->purpose == RQ_CLIENT && s->in_flight >= s->window && !span_is(r->method, "ping"))
+	if (r->purpose == RQ_CLIENT && s->in_flight >= s->window && !r->is_listen && !span_is(r->method, "ping"))
 		return false;
 	return r->barrier <= s->out_done;
 }
@@ -67,6 +68,30 @@ static void rate_wait(struct session *s)
 	}
 }
 
+/* Each success opens the window after an outage, but what is under way may take
+ * hours (a long call, a subscription): time opens it as well. */
+static void open_window(struct session *s)
+{
+	while (s->window < s->c->max_in_flight && s->now >= s->window_at) {
+		session_widen(s);
+		s->window_at += WINDOW_MS;
+	}
+	if (s->window < s->c->max_in_flight && s->parked)
+		session_due(s, s->window_at);
+}
+
+void session_narrow(struct session *s)
+{
+	s->window = 1;
+	s->window_at = s->now + WINDOW_MS;
+}
+
+void session_widen(struct session *s)
+{
+	if (s->window < s->c->max_in_flight)
+		s->window = s->window * 2 < s->c->max_in_flight ? s->window * 2 : s->c->max_in_flight;
+}
+
 /* Sends what may go now, in order of arrival. */
 void session_pump(struct session *s)
 {
@@ -77,6 +102,7 @@ void session_pump(struct session *s)
 	if (s->state != SESSION_READY && !(s->state == SESSION_DRAIN && s->era != ERA_NONE && s->auth_from == SESSION_READY))
 		return;
 	eras_pump(s);
+	open_window(s);
 	if (s->parked && s->rate_until > s->now)
 		rate_wait(s);
 	for (r = first_parked(s); r && s->parked; r = next) {

@@ -130,6 +130,7 @@ struct session {
 
 	struct ledger ledger;
 	size_t parked, parked_bytes, in_flight, window;
+	int64_t window_at;           /* when the window opens further by itself */
 	bool pump_due;               /* a slot is free since the last look */
 	int64_t next_due;            /* lower bound of the requests' deadlines, 0 none */
 	struct buf scratch, out;
@@ -311,6 +312,9 @@ void exchange_answer_lost(struct session *s, const struct request *r);
 /* A page of a list goes to the client. */
 void exchange_learn_page(struct session *s, const struct request *r, enum catalog_list l, struct span result);
 void session_pump(struct session *s);
+/* How many requests may be under way at once: one after an outage, then twice as many with each success. */
+void session_narrow(struct session *s);
+void session_widen(struct session *s);
 void request_new_own(struct session *s, struct request **out, enum req_purpose p, const char *method, struct span params);
 void request_deliver_result(struct session *s, struct request *r, struct span result);
 void session_request_times(struct session *s);

@@ -16,6 +16,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/log.h"
+
 #define TAG_SPACE UINT64_C(0x4854545000000000) /* the low half is the descriptor */
 #define TAG_MASK UINT64_C(0xffffffff00000000)
 
@@ -195,6 +197,7 @@ static void learn_kept(struct http_sockets *s, const struct http_socket *x)
 		s->kept_ms = idle < s->idle_ms ? idle : s->idle_ms;
 	s->idle_ms = idle;
 	s->closed_at = now;
+	log_debug("the server closed a connection that was idle for %.1f s", (double)idle / 1000);
 }
 
 bool http_sockets_event(struct http_sockets *s, const struct loop_event *ev, curl_socket_t *fd, int *what)

@@ -114,7 +114,7 @@ describe('a call with effects', { concurrency: 4 }, () => {
 			await br.call('echo');
 			await pause(3000 + 200 * i);
 			for (const c of srv.connections) c.socket.destroy();
-			await pause(500); /* it is seen when it happens */
+			await until(() => br.stderr.split('connection that was idle').length > i + 1, 8000, 'a closing that was seen');
 		}
 		await br.call('echo');
 		await pause(2200);

@@ -34,7 +34,7 @@ static void tell_list_changed(struct session *s, enum catalog_list l)
 static void tell_updates(struct session *s)
 {
 	for (struct subscription *u = s->subs; u; u = u->next) {
-		struct span uri = json_get(buf_span(&u->params), "uri");
+		struct span uri = u->uri;
 		struct buf b;
 		int bad;
 		if (s->client_modern) {
@@ -247,23 +247,40 @@ void replay_on_relist(struct session *s, struct request *r, const struct rpc_msg
 
 /* ---- subscriptions ------------------------------------------------------------------------------------------------ */
 
+/* Where the subscription to uri is, or where it would be put. */
+static struct subscription **subs_find(struct session *s, struct span uri)
+{
+	struct subscription **at = &s->subs;
+
+	while (*at && !span_eq((*at)->uri, uri))
+		at = &(*at)->next;
+	return at;
+}
+
+bool subs_full(struct session *s, struct span params)
+{
+	return s->nsubs >= SUBS_MAX && !*subs_find(s, json_get(params, "uri"));
+}
+
 int subs_set(struct session *s, struct span params, bool on)
 {
 	struct span uri = json_get(params, "uri");
-	struct subscription **at = &s->subs, *u;
+	struct subscription **at, *u;
 
 	if (json_type(uri) != '"')
 		return 0;
-	while ((u = *at) && !span_eq(json_get(buf_span(&u->params), "uri"), uri))
-		at = &u->next;
+	at = subs_find(s, uri);
+	u = *at;
 	if (on && !u) {
-		if (s->nsubs >= SUBS_MAX || !(u = calloc(1, sizeof(*u))))
+		u = calloc(1, sizeof(*u));
+		if (!u)
 			return -1;
 		buf_init(&u->params, params.n + 1);
 		if (buf_add(&u->params, params) != 0) {
 			free(u);
 			return -1;
 		}
+		u->uri = json_get(buf_span(&u->params), "uri");
 		*at = u;
 		s->nsubs++;
 	} else if (!on && u) {

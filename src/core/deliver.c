@@ -119,12 +119,11 @@ void exchange_release(struct session *s, struct request *r)
 	r->xfer = 0;
 }
 
-/* tools/list without the tools that the user does not want to be seen. True
- * when there were some, and the answer was dealt with. Rather than a list that
- * shows them the client is given an error. */
-static bool hide_tools(struct session *s, struct request *r, const struct rpc_msg *m)
+/* tools/list without the tools that the user does not want to be seen: 1 when
+ * there were some, and the answer was dealt with; -1: no memory, and the client
+ * must not be given the list as it is. */
+static int hide_tools(struct session *s, struct request *r, const struct rpc_msg *m)
 {
-	static const char lost[] = "{\"jsonrpc\":\"2.0\",\"id\":0,\"error\":{\"code\":-32603,\"message\":\"There was not enough memory for the answer of the server\"}}";
 	struct json_edit e = { m->result, SPAN_NONE };
 	struct xfer *cur = s->cur;
 	struct rpc_msg less;
@@ -135,23 +134,26 @@ static bool hide_tools(struct session *s, struct request *r, const struct rpc_ms
 	buf_init(&text, m->text.n + 16);
 	n = catalog_hide_tools(s->c, m->result, &result);
 	e.new_bytes = buf_span(&result);
-	if (n > 0 && json_splice(&text, m->text, &e, 1) == 0)
+	if (n > 0 && json_splice(&text, m->text, &e, 1) != 0)
+		n = -1;
+	if (n > 0) {
 		rpc_parse(buf_data(&text), text.len, &less);
-	else
-		rpc_parse(lost, sizeof(lost) - 1, &less);
-	if (n != 0) {
 		s->cur = NULL; /* these bytes do not outlive the call: what is sent is copied */
 		exchange_answer(s, r, &less);
 		s->cur = cur;
 	}
 	buf_fini(&result);
 	buf_fini(&text);
-	return n != 0;
+	return n;
 }
 
 void exchange_answer(struct session *s, struct request *r, const struct rpc_msg *m)
 {
-	if (s->c->nignore_tools && r->purpose == RQ_CLIENT && m->kind == RPC_RESULT && span_is(r->method, "tools/list") && hide_tools(s, r, m))
+	int hidden = 0;
+
+	if (s->c->nignore_tools && r->purpose == RQ_CLIENT && m->kind == RPC_RESULT && span_is(r->method, "tools/list"))
+		hidden = hide_tools(s, r, m);
+	if (hidden > 0)
 		return;
 	if (retry_this_error(s, r, m)) {
 		r->why = RETRY_ERROR;
@@ -164,7 +166,9 @@ void exchange_answer(struct session *s, struct request *r, const struct rpc_msg 
 			request_unpark(s, r, REQ_SENT);
 		s->quota_used_ms += s->now - r->sent_at;
 		uint64_t seq = r->seq;
-		if (!eras_answer(s, r, m)) {
+		if (hidden < 0) {
+			exchange_answer_lost(s, r);
+		} else if (!eras_answer(s, r, m)) {
 			if (!learn_from_answer(s, r, m))
 				exchange_answer_lost(s, r);
 			else if (!r->cancelled)

@@ -114,7 +114,7 @@ static int write_wishes(struct session *s, struct buf *b, bool *any)
 	if (s->subs) {
 		bad |= buf_printf(b, "%s\"resourceSubscriptions\":[", *any ? "," : "");
 		for (struct subscription *u = s->subs; u; u = u->next)
-			bad |= buf_puts(b, u == s->subs ? "" : ",") | buf_add(b, json_get(buf_span(&u->params), "uri"));
+			bad |= buf_puts(b, u == s->subs ? "" : ",") | buf_add(b, u->uri);
 		bad |= buf_puts(b, "]");
 		*any = true;
 	}

@@ -183,7 +183,7 @@ static int own_call(struct session *s, enum req_purpose p, const char *method, c
 	buf_init(&b, TEXT_MAX);
 	bad = buf_printf(&b, "{\"%s\":", key) || buf_add(&b, value) || buf_puts(&b, "}");
 	if (!bad && p == RQ_SUBSCRIBE && span_is(span_str(method), "resources/subscribe"))
-		bad = subs_set(s, buf_span(&b), true);
+		bad = subs_full(s, buf_span(&b)) || subs_set(s, buf_span(&b), true) != 0;
 	if (!bad) {
 		request_new_own(s, &q, p, method, buf_span(&b));
 		bad = !q || request_post(s, q) != 0;

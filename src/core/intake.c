@@ -176,6 +176,10 @@ static void client_request(struct session *s, const struct rpc_msg *m, struct bu
 		request_refuse(s, r, ERR_UNSUPPORTED, "The user has turned this tool off", -1);
 		return;
 	}
+	if (span_is(r->method, "resources/subscribe") && subs_full(s, r->params)) {
+		request_refuse(s, r, ERR_UNSUPPORTED, "There are 10,000 subscriptions, and no more can be kept. Unsubscribe from some first", -1);
+		return;
+	}
 	if (s->state == SESSION_START && s->client_modern) {
 		r->hold_until = s->now + s->c->hold_ms;
 		session_due(s, r->hold_until);

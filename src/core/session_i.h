@@ -87,7 +87,7 @@ struct srvreq {
 	struct srvreq *next;
 };
 
-struct subscription { struct buf params; struct subscription *next; };
+struct subscription { struct buf params; struct span uri; struct subscription *next; }; /* uri: within params */
 
 enum stream_state { STREAM_OFF, STREAM_WAITING, STREAM_OPENING, STREAM_LIVE, STREAM_NONE };
 struct stream {
@@ -412,7 +412,9 @@ void relist_failed(struct session *s);
 /* Not now; it stays owed. */
 void relist_stop(struct session *s);
 void replay_on_relist(struct session *s, struct request *r, const struct rpc_msg *m);
-/* Remembers or forgets a subscription. 0, or -1: no memory, or too many. */
+/* Whether the subscription that params name would be one too many. */
+bool subs_full(struct session *s, struct span params);
+/* Remembers or forgets a subscription. 0, or -1: no memory. */
 int subs_set(struct session *s, struct span params, bool on);
 void subs_free(struct session *s);
 void handshake_done(struct session *s, struct request *r, const struct rpc_msg *m);

@@ -3,7 +3,8 @@
  * an error where need be, work again when there is memory, and come to its end.
  *
  * STRIDE in the environment leaves out allocations, for tools that make each life
- * a hundred times slower.
+ * a hundred times slower. TRACE prints the life whose failures begin at that
+ * allocation, WIDTH of them, and MEND the one that has memory again afterwards.
  *
  * To be included once, instead of core_harness.h, by a program that is linked
  * with malloc and the like wrapped. */
@@ -159,6 +160,13 @@ static inline void check_works(struct play *p, const struct life *l, unsigned lo
 		fail_msg("%s, allocation %lu (%lu of them): %s\n%s", l->name, n, width, text, p->log);
 }
 
+static inline unsigned long wish(const char *name)
+{
+	const char *text = getenv(name);
+
+	return text ? strtoul(text, NULL, 10) : 0;
+}
+
 /* How many allocations there were. mend: there is memory again before the end. */
 static inline unsigned long live(const struct life *l, unsigned long from, unsigned long to, bool mend)
 {
@@ -171,7 +179,7 @@ static inline unsigned long live(const struct life *l, unsigned long from, unsig
 	c.ignore_tools = ignored;
 	c.nignore_tools = 1;
 	play_open_log(&p, &c, 42, 4);
-	p.trace = getenv("TRACE") && from == (unsigned long)atol(getenv("TRACE")) && to - from == (unsigned long)(getenv("W")?atol(getenv("W")):0) && mend == (getenv("MEND") != NULL);
+	p.trace = getenv("TRACE") && from == wish("TRACE") && to - from == wish("WIDTH") && mend == (getenv("MEND") != NULL);
 	p.on_start = l->watch;
 	nasked = 0;
 	allocations = 0;
@@ -193,8 +201,7 @@ static inline void live_all(const struct life *l)
 {
 	static const unsigned long widths[] = { 1, 2, 5, 20, 1000 };
 	unsigned long all = live(l, 0, 0, false);
-	const char *wish = getenv("STRIDE");
-	unsigned long stride = wish ? strtoul(wish, NULL, 10) : 1;
+	unsigned long stride = getenv("STRIDE") ? wish("STRIDE") : 1;
 
 	assert_true(all > 50 && stride > 0);
 	live(l, 0, 0, true);

@@ -778,6 +778,43 @@ static void a_replayed_subscription_that_is_refused_is_dropped(void **state)
 	play_close(&p);
 }
 
+static void subscribe_to(struct play *p, int n)
+{
+	char line[160];
+
+	snprintf(line, sizeof(line), "{\"jsonrpc\":\"2.0\",\"id\":%d,\"method\":\"resources/subscribe\",\"params\":{\"uri\":\"x:%d\"}}", n, n);
+	play_client(p, line);
+}
+
+static void the_subscription_that_is_one_too_many_is_refused_before_it_is_sent(void **state)
+{
+	struct core_config c = http_only();
+	struct play p;
+
+	(void)state;
+	into(&p, &c, SESSION_READY);
+	for (int i = 1000; i < 11000; i++) {
+		subscribe_to(&p, i);
+		if (i % 50 == 49)
+			play_serve(&p, 1);
+	}
+	assert_int_equal(play_count(&p, "resources/subscribe"), 10000);
+	subscribe_to(&p, 1000); /* known already */
+	play_serve(&p, 1);
+	assert_int_equal(play_count(&p, "resources/subscribe"), 10001);
+	subscribe_to(&p, 11000);
+	play_serve(&p, 1);
+	assert_int_equal(play_count(&p, "resources/subscribe"), 10001);
+	assert_true(play_refused(&p, "11000", "unsupported"));
+	play_client(&p, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"resources/unsubscribe\",\"params\":{\"uri\":\"x:5000\"}}");
+	play_serve(&p, 1);
+	subscribe_to(&p, 11001);
+	play_serve(&p, 1);
+	assert_int_equal(play_answers(&p, "11001", NULL), 1);
+	assert_false(play_refused(&p, "11001", "unsupported"));
+	play_close(&p);
+}
+
 struct revive_end { const char *name; struct head head; enum http_outcome outcome; enum session_state want; };
 
 static void what_meets_the_replayed_initialize_leads_where_the_table_says(void **state)
@@ -1808,6 +1845,7 @@ int main(void)
 		cmocka_unit_test(a_comparison_ends_where_the_pages_end),
 		cmocka_unit_test(a_comparison_of_endless_pages_ends),
 		cmocka_unit_test(a_replayed_subscription_that_is_refused_is_dropped),
+		cmocka_unit_test(the_subscription_that_is_one_too_many_is_refused_before_it_is_sent),
 		cmocka_unit_test(what_meets_the_replayed_initialize_leads_where_the_table_says),
 		cmocka_unit_test(the_probe_that_finds_the_session_gone_starts_another_once_an_outage),
 		cmocka_unit_test(a_request_revives_the_session_at_most_once),

@@ -420,6 +420,15 @@ static void offered(const struct rpc_msg *m, bool *modern, bool *legacy)
 	}
 }
 
+bool eras_modern_offered(const struct session *s)
+{
+	struct rpc_msg refusal = { .error = buf_span(&s->init_error) };
+	bool modern, legacy;
+
+	offered(&refusal, &modern, &legacy);
+	return modern;
+}
+
 /* What the server says of itself now. 0, or -1: no memory. */
 int eras_rediscovered(struct session *s, const struct rpc_msg *m)
 {
@@ -468,6 +477,7 @@ static void discovered(struct session *s, struct request *r, const struct rpc_ms
 		return;
 	}
 	e->asked_again = false;
+	s->discover_breaks = 0;
 	request_drop(s, r);
 	snprintf(s->version, sizeof(s->version), "%s", VERSION_MODERN);
 	session_rebuild_headers(s);
@@ -594,36 +604,49 @@ bool eras_answer(struct session *s, struct request *r, const struct rpc_msg *m)
 	return false;
 }
 
+/* server/discover met trouble, which says nothing of what the server is; a legacy
+ * one may break off each time, though. */
+static bool discover_broke(struct session *s, const struct failure *f)
+{
+	if (f->line || f->retry_after_ms >= 0)
+		return true;
+	if (!s->handshake)
+		return f->may_have_run || f->kind == ERR_UPSTREAM_UNAVAILABLE;
+	return (f->stale || f->kind == ERR_UPSTREAM_UNAVAILABLE) && s->discover_breaks++ < DISCOVER_BREAKS;
+}
+
+static void discover_failed(struct session *s, const struct failure *f, const char *what)
+{
+	if (s->state == SESSION_REVIVE) {
+		if (f->kind == ERR_AUTH_REQUIRED)
+			session_auth_refused(s, what);
+		else if (f->line || f->retry_after_ms >= 0)
+			session_line_down(s, what, f->retry_after_ms, -1);
+		else
+			replay_next(s, what);
+		return;
+	}
+	if (s->state != SESSION_PROBE)
+		return;
+	/* For a legacy client initialize is still to come: it will see what is wrong. */
+	if (f->kind == ERR_AUTH_REQUIRED && !s->handshake)
+		session_auth_refused(s, what);
+	else if (discover_broke(s, f))
+		session_line_down(s, what, f->retry_after_ms, -1);
+	else
+		probe_not_modern(s);
+}
+
 void eras_failed(struct session *s, struct request *r, const struct failure *f)
 {
 	char what[160];
 
 	snprintf(what, sizeof(what), "%s", f->what);
 	switch (r->purpose) {
-	case RQ_DISCOVER: {
-		/* For a legacy client initialize is still to come: it will see what is wrong. */
-		bool network = f->line || (!s->handshake && (f->may_have_run || f->retry_after_ms >= 0 || f->kind == ERR_UPSTREAM_UNAVAILABLE));
-		int64_t floor_ms = f->retry_after_ms;
+	case RQ_DISCOVER:
 		request_drop(s, r);
-		if (s->state == SESSION_REVIVE) {
-			if (f->kind == ERR_AUTH_REQUIRED)
-				session_auth_refused(s, what);
-			else if (f->line || floor_ms >= 0)
-				session_line_down(s, what, floor_ms, -1);
-			else
-				replay_next(s, what);
-			break;
-		}
-		if (s->state != SESSION_PROBE)
-			break;
-		if (f->kind == ERR_AUTH_REQUIRED && !s->handshake)
-			session_auth_refused(s, what);
-		else if (network && !s->init_error.len)
-			session_line_down(s, what, floor_ms, -1);
-		else
-			probe_not_modern(s);
+		discover_failed(s, f, what);
 		break;
-	}
 	case RQ_MIRROR:
 		mirrors_came(s, r, NULL);
 		break;

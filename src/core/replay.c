@@ -96,18 +96,20 @@ void probe_begin(struct session *s)
 		probe_try(s, first_choice(s));
 }
 
-/* No transport is left: the server's own refusal if there was one, else later. */
+/* No transport is left: the server's own refusal if there was one, else later.
+ * One that offers 2026-07-28 has it, even if server/discover was not answered. */
 static void probe_exhausted(struct session *s, const char *why)
 {
 	struct request *r = s->handshake;
 
-	if (!s->init_error.len || !r) {
+	if (!s->init_error.len || !r || (s->tried_modern && eras_modern_offered(s) && s->discover_breaks++ < DISCOVER_BREAKS)) {
 		s->era = ERA_NONE;
 		session_line_down(s, why, -1, -1);
 		return;
 	}
 	eras_send_answer(s, r, "error", buf_span(&s->init_error));
 	s->n.answers++;
+	s->discover_breaks = 0;
 	request_drop(s, r);
 	session_enter(s, SESSION_START, "the server refused initialize");
 }
@@ -156,6 +158,7 @@ void probe_not_modern(struct session *s)
 static void session_made(struct session *s, struct span result)
 {
 	s->era = s->trying;
+	s->discover_breaks = 0;
 	s->epoch++;
 	s->n.handshakes++;
 	if (!version_read(json_get(result, "protocolVersion"), s->version))

@@ -27,6 +27,7 @@
 #include "wire/sse.h"
 
 /* Why a request is refused that would wait for the end of a Retry-After. */
+#define DISCOVER_BREAKS 3 /* so often server/discover may be left without an answer before that is one */
 #define LEFT_ALONE "The server asked to be left alone for longer than a request may wait"
 
 /* log levels, by the numbers of base/log.h, which the core does not include */
@@ -172,6 +173,7 @@ struct session {
 	size_t nsubs;
 	struct request *handshake;   /* the client's initialize, while unanswered */
 	unsigned stale_steps;        /* of this revival, that met a dead pooled connection */
+	unsigned discover_breaks;    /* server/discover that was not answered, since one was */
 	unsigned step;               /* REVIVE: enum replay_step */
 	unsigned odd_steps;          /* answers to its steps that were no MCP message */
 	bool replay_owed;            /* the session was made again and has not been told everything yet */
@@ -472,6 +474,8 @@ bool eras_m2l(const struct session *s);
 bool eras_l2m(const struct session *s);
 /* A revived 2026-07-28 server answered server/discover. */
 int eras_rediscovered(struct session *s, const struct rpc_msg *m);
+/* Does the server's refusal of initialize offer 2026-07-28? */
+bool eras_modern_offered(const struct session *s);
 
 /* ---- offline.c: answers from an earlier run's memory ------------------------------------------------ */
 /* A handshake succeeded (result: of initialize, or of server/discover by era); a page went to the client. */

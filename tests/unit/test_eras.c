@@ -236,6 +236,95 @@ static void a_list_with_a_tool_that_is_never_shown_is_not_another_one(void **sta
 	play_close(&p);
 }
 
+/* ---- which kind of server it is ---------------------------------------------------------------- */
+
+#define REFUSED "\"error\":{\"code\":-32022,\"message\":\"Unsupported protocol version\",\"data\":{\"supported\":[\"2026-07-28\"]}}"
+#define NOT_FOR_YOU "\"error\":{\"code\":-32602,\"message\":\"Not for you\"}"
+#define DISCOVERED "\"result\":{\"supportedVersions\":[\"2026-07-28\"],\"capabilities\":{\"tools\":{}}}"
+
+struct trouble { const char *name; struct head head; enum http_outcome outcome; bool silent; };
+
+/* The next transfer that begins, or NULL when the client has its answer. */
+static struct transfer *next_attempt(struct play *p)
+{
+	for (;;) {
+		for (struct transfer *t = p->transfers; t; t = t->next)
+			if (t->open && !t->told)
+				return t;
+		if (play_answers(p, "\"init\"", NULL))
+			return NULL;
+		assert_true(play_next(p));
+	}
+}
+
+/* initialize is refused with `refusal`, server/discover meets trouble so often, and there is no stream. */
+static void look_for_the_transport(struct play *p, const struct trouble *how, const char *refusal, int times)
+{
+	struct transfer *t;
+	char text[600];
+
+	play_client(p, PLAY_INITIALIZE);
+	while ((t = next_attempt(p))) {
+		bool discover = t->method == HTTP_POST && span_is(transfer_msg(t).method, "server/discover");
+		if (t->method != HTTP_POST)
+			play_status(p, t, 405);
+		else if (discover && times-- <= 0)
+			play_json(p, t, DISCOVERED);
+		else if (discover && how->silent)
+			t->told = true;
+		else if (discover && how->outcome)
+			play_fail(p, t, how->outcome, how->outcome != HTTP_CONNECT);
+		else if (discover)
+			play_respond(p, t, how->head, NULL);
+		else {
+			write_reply(t, refusal, text, sizeof(text));
+			play_respond(p, t, (struct head){ .status = 400, .type = "application/json" }, text);
+		}
+	}
+}
+
+static void trouble_during_discovery_says_nothing_of_the_server(void **state)
+{
+	static const struct trouble rows[] = {
+		{ "reset", .outcome = HTTP_RESET }, { "connection refused", .outcome = HTTP_CONNECT }, { "502", .head = { .status = 502 } },
+		{ "503", .head = { .status = 503, .retry_after = "1" } }, { "silence", .silent = true }, { "429", .head = { .status = 429 } },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		struct core_config c = play_config();
+		const char *text = NULL;
+		struct play p;
+
+		play_open(&p, &c, 6);
+		look_for_the_transport(&p, &rows[i], REFUSED, 2);
+		if (play_answers(&p, "\"init\"", &text) != 1 || !strstr(text, "\"result\""))
+			fail_msg("%s: %s", rows[i].name, text);
+		play_close(&p);
+	}
+}
+
+static void a_server_that_breaks_off_each_discovery_gets_its_own_refusal_passed_on(void **state)
+{
+	static const struct trouble rows[] = { { "reset", .outcome = HTTP_RESET }, { "500", .head = { .status = 500 } }, { "silence", .silent = true } };
+	static const char *const refusals[] = { NOT_FOR_YOU, REFUSED };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		struct core_config c = play_config();
+		const char *text = NULL;
+		struct play p;
+
+		c.hold_ms = 120000;
+		play_open(&p, &c, 6);
+		look_for_the_transport(&p, &rows[i], i == 2 ? refusals[1] : refusals[0], 1000);
+		assert_int_equal(play_count(&p, "server/discover"), 4);
+		if (play_answers(&p, "\"init\"", &text) != 1 || !strstr(text, i == 2 ? "-32022" : "Not for you"))
+			fail_msg("%s: %s", rows[i].name, text);
+		play_close(&p);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -245,6 +334,8 @@ int main(void)
 		cmocka_unit_test(a_gap_in_the_standing_stream_is_made_good_now_and_then),
 		cmocka_unit_test(a_request_without_a_version_is_refused_in_a_modern_conversation),
 		cmocka_unit_test(a_list_with_a_tool_that_is_never_shown_is_not_another_one),
+		cmocka_unit_test(trouble_during_discovery_says_nothing_of_the_server),
+		cmocka_unit_test(a_server_that_breaks_off_each_discovery_gets_its_own_refusal_passed_on),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

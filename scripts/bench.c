@@ -30,19 +30,21 @@
 #define IDS 65536
 #define GIVE_UP_S 10.0
 #define SEQUENTIAL 2000
+#define TOGETHER 20
 #define HELD 1000
 #define HELD_CALLS 400
 #define FLOOD 100000
 #define SCRIPT_CALLS 10000
 
 enum row {
-	START_MS, EXIT_MS, IDLE_MIB, PRIVATE_MIB, P50_US, P50_SSE_US, RATE_16, RATE_256, CPU_256_US,
+	START_MS, EXIT_MS, IDLE_MIB, PRIVATE_MIB, SHARE_MIB, P50_US, P50_SSE_US, RATE_16, RATE_256, CPU_256_US,
 	P50_HELD_US, HELD_KIB, LINES_S, CPU_LINE_US, ECHO_1_MB_S, ECHO_64_MB_S, PEAK_MIB, INSTRUCTIONS, WRONG, ROWS,
 };
 
 static const char *const row_name[ROWS] = {
 	[START_MS] = "start to first answer, ms", [EXIT_MS] = "exit after end of stdin, ms",
 	[IDLE_MIB] = "idle, resident MiB", [PRIVATE_MIB] = "idle, private MiB",
+	[SHARE_MIB] = "idle, each of twenty, proportional MiB",
 	[P50_US] = "one call after another, p50 us", [P50_SSE_US] = "the same, answered as a stream, p50 us",
 	[RATE_16] = "16 calls in flight, calls/s", [RATE_256] = "256 calls in flight, calls/s",
 	[CPU_256_US] = "256 calls in flight, CPU us a call",
@@ -597,6 +599,27 @@ static double start_ms(const char *self, const char *command, int port, int null
 	return best;
 }
 
+/* Some of them beside each other, as people run them: what one adds to the
+ * machine. Shared pages are divided among those who share them. */
+static double share_mib(const char *command, int port, int null)
+{
+	struct subject s[TOGETHER];
+	double kib = 0;
+	int n = 0;
+
+	while (n < TOGETHER && subject_start(&s[n], command, port, "json", null))
+		n++;
+	if (n == TOGETHER)
+		usleep(300000);
+	for (int i = 0; i < n; i++)
+		kib += proc_kib(&s[i], "smaps_rollup", "Pss:");
+	for (int i = 0; i < n + (n < TOGETHER); i++) {
+		kill(s[i].pid, SIGKILL); /* some take long to go */
+		subject_stop(&s[i]);
+	}
+	return n == TOGETHER ? kib / TOGETHER / 1024 : -1;
+}
+
 static void measure(const char *self, const char *command, int port, int null, double seconds, double *v)
 {
 	struct subject s;
@@ -606,6 +629,8 @@ static void measure(const char *self, const char *command, int port, int null, d
 		v[r] = -1;
 	wrong = 0;
 	v[START_MS] = start_ms(self, command, port, null);
+	if (command)
+		v[SHARE_MIB] = share_mib(command, port, null);
 	if (!subject_start(&s, command, port, "json", null)) {
 		subject_stop(&s);
 		return;

@@ -225,24 +225,31 @@ int request_post(struct session *s, struct request *r)
 	return -1;
 }
 
-void request_resume(struct session *s, struct request *r)
+int request_resume_at(struct session *s, struct request *r, struct span url, unsigned redirects)
 {
 	struct xfer *x = xfer_start(s, XF_RESUME, HTTP_GET, HEADERS_SESSION, SPAN_NONE, 0);
 
-	if (!x) {
-		r->not_before = s->now + 1000;
-		session_due(s, r->not_before);
-		return;
-	}
-	if (buf_puts(&x->lines, "Last-Event-ID: ") || buf_add(&x->lines, buf_span(&r->last_id)) || buf_puts(&x->lines, "\n")) {
+	if (!x)
+		return -1;
+	if (buf_puts(&x->lines, "Last-Event-ID: ") || buf_add(&x->lines, buf_span(&r->last_id)) || buf_puts(&x->lines, "\n") ||
+	    (url.p && buf_add(&x->url, url) != 0)) {
 		xfer_cancel(s, x->token);
-		r->not_before = s->now + 1000;
-		session_due(s, r->not_before);
-		return;
+		return -1;
 	}
 	xfer_ready(s, x);
+	x->redirects = redirects;
 	x->rq = r;
 	r->xfer = x->token;
+	return 0;
+}
+
+void request_resume(struct session *s, struct request *r)
+{
+	if (request_resume_at(s, r, SPAN_NONE, 0) != 0) {
+		r->not_before = s->now + 1000;
+		session_due(s, r->not_before);
+		return;
+	}
 	r->not_before = 0;
 	r->state = REQ_SENT;
 	r->active_at = s->now;

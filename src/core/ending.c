@@ -39,6 +39,28 @@ static void answer_leftovers(struct session *s)
 	}
 }
 
+/* Gives the session back within ms. False: no memory. */
+static bool delete_session(struct session *s, struct span url, unsigned redirects, int64_t ms)
+{
+	struct xfer *x = xfer_start(s, XF_DELETE, HTTP_DELETE, HEADERS_SESSION, SPAN_NONE, ms);
+
+	if (x && url.p && buf_add(&x->url, url) != 0) {
+		xfer_cancel(s, x->token);
+		x = NULL;
+	}
+	if (!x)
+		return false;
+	xfer_ready(s, x);
+	x->redirects = redirects;
+	s->delete_xfer = x->token;
+	return true;
+}
+
+bool ending_follow(struct session *s, struct xfer *x, struct span url)
+{
+	return s->drain_until > s->now && delete_session(s, url, x->redirects + 1, s->drain_until - s->now);
+}
+
 /* Answers what is left, gives the session back, and ends. */
 static void wind_up(struct session *s)
 {
@@ -55,9 +77,7 @@ static void wind_up(struct session *s)
 			xfer_cancel(s, s->xfers[i]->token);
 	if (s->era == ERA_HTTP && s->sid.len && (from == SESSION_READY || from == SESSION_DRAIN || from == SESSION_REVIVE)) {
 		int64_t ms = s->signalled ? DELETE_SIGNAL_MS : DELETE_MS;
-		struct xfer *x = xfer_start(s, XF_DELETE, HTTP_DELETE, HEADERS_SESSION, SPAN_NONE, ms);
-		if (x) {
-			s->delete_xfer = x->token;
+		if (delete_session(s, SPAN_NONE, 0, ms)) {
 			s->drain_until = s->now + ms;
 			return;
 		}

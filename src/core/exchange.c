@@ -194,6 +194,8 @@ void session_on_done(struct session *s, uint64_t token, const struct http_result
 		snprintf(s->detail, sizeof(s->detail), "HTTP %d", x->status);
 		offline_on_end(s, x);
 	}
+	if (res->outcome == HTTP_OK && judge_redirect(s, x, r))
+		goto done;
 	switch (x->kind) {
 	case XF_STREAM:
 		stream_on_done(s, x, res, f.what);
@@ -251,6 +253,7 @@ void session_on_done(struct session *s, uint64_t token, const struct http_result
 		}
 		break;
 	}
+done:
 	s->detail[0] = '\0';
 	xfer_free(s, x);
 	session_pump(s);

@@ -127,22 +127,32 @@ static void wants_auth(struct session *s, struct xfer *x, struct request *r)
 	request_refuse(s, r, ERR_AUTH_REQUIRED, text, session_auth_pause(s));
 }
 
-static void redirected(struct session *s, struct xfer *x, struct request *r)
+/* Where the redirect leads that x was answered with: 0, or -1 when it must not be
+ * followed (to another origin, or round and round). */
+static int redirect_target(struct session *s, const struct xfer *x, struct url *to)
 {
-	struct url base, to;
+	struct url base;
 	struct err e;
-	struct failure f = { .what = "The server sent the request to another address that may not be followed", .retry_after_ms = -1, .kind = ERR_BAD_UPSTREAM };
-	bool same = false;
+	int rc = -1;
 
 	memset(&base, 0, sizeof(base));
-	memset(&to, 0, sizeof(to));
+	memset(to, 0, sizeof(*to));
 	if (x->location.len && x->redirects < MAX_REDIRECTS && url_parse(&base, s->url, &e) == 0 &&
-	    url_resolve(&to, &base, buf_span(&x->location), &e) == 0) {
-		same = url_same_origin(&base, &to);
-		if (!same)
-			session_note(s, NOTE_WARN, "not following a redirect to another origin: %s", to.origin);
+	    url_resolve(to, &base, buf_span(&x->location), &e) == 0) {
+		rc = url_same_origin(&base, to) ? 0 : -1;
+		if (rc != 0)
+			session_note(s, NOTE_WARN, "not following a redirect to another origin: %s", to->origin);
 	}
-	if (same) {
+	url_fini(&base);
+	return rc;
+}
+
+static void redirected(struct session *s, struct xfer *x, struct request *r)
+{
+	struct url to;
+	struct failure f = { .what = "The server sent the request to another address that may not be followed", .retry_after_ms = -1, .kind = ERR_BAD_UPSTREAM };
+
+	if (redirect_target(s, x, &to) == 0) {
 		request_slot_free(s, r);
 		r->xfer = 0;
 		if (request_post_to(s, r, span_str(to.text), x->redirects + 1) == 0)
@@ -153,8 +163,40 @@ static void redirected(struct session *s, struct xfer *x, struct request *r)
 	else
 		request_failed(s, r, &f);
 done:
-	url_fini(&base);
 	url_fini(&to);
+}
+
+bool judge_redirect(struct session *s, struct xfer *x, struct request *r)
+{
+	struct url to;
+	bool followed = false;
+
+	if ((x->status != 307 && x->status != 308) || x->kind == XF_REQUEST)
+		return false;
+	if (redirect_target(s, x, &to) == 0) {
+		struct span url = span_str(to.text);
+		switch (x->kind) {
+		case XF_STREAM:
+			followed = stream_follow(s, x, url);
+			break;
+		case XF_OUT:
+			followed = outbox_follow(s, x, url);
+			break;
+		case XF_RESUME:
+			followed = r && request_resume_at(s, r, url, x->redirects + 1) == 0;
+			break;
+		case XF_STEP:
+			followed = replay_follow(s, x, url);
+			break;
+		case XF_DELETE:
+			followed = ending_follow(s, x, url);
+			break;
+		case XF_REQUEST:
+			break;
+		}
+	}
+	url_fini(&to);
+	return followed;
 }
 
 static void rejected(struct session *s, struct xfer *x, struct request *r)

@@ -134,11 +134,39 @@ static const struct outmsg *first_barrier(const struct session *s)
 	return m;
 }
 
+/* To url (SPAN_NONE: the usual one). 0, or -1: no memory. */
+static int outmsg_post(struct session *s, struct outmsg *m, struct span url, unsigned redirects)
+{
+	struct xfer *x = xfer_start(s, XF_OUT, HTTP_POST, HEADERS_SESSION, buf_span(&m->line), OUT_TIMEOUT_MS);
+
+	if (!url.p && s->era == ERA_SSE)
+		url = buf_span(&s->endpoint);
+	if (!x || (url.p && buf_add(&x->url, url) != 0)) {
+		if (x)
+			xfer_cancel(s, x->token);
+		return -1;
+	}
+	if (s->era == ERA_HTTP && version_text_is_modern(s->version)) {
+		struct rpc_msg rm;
+		rpc_parse(buf_data(&m->line), m->line.len, &rm);
+		eras_out_headers(s, rm.method, &x->lines);
+	}
+	xfer_ready(s, x);
+	x->redirects = redirects;
+	x->om = m;
+	m->xfer = x->token;
+	return 0;
+}
+
+bool outbox_follow(struct session *s, struct xfer *x, struct span url)
+{
+	return x->om == s->outbox && outmsg_post(s, x->om, url, x->redirects + 1) == 0;
+}
+
 void outbox_pump(struct session *s)
 {
 	const struct outmsg *b;
 	struct outmsg *m;
-	struct xfer *x;
 	bool open = s->state == SESSION_READY || (s->state == SESSION_DRAIN && !s->signalled);
 
 	while ((b = first_barrier(s)) && s->now >= b->queued + OUT_PATIENCE_MS)
@@ -148,21 +176,10 @@ void outbox_pump(struct session *s)
 			outbox_pop(s);
 			continue;
 		}
-		x = xfer_start(s, XF_OUT, HTTP_POST, HEADERS_SESSION, buf_span(&m->line), OUT_TIMEOUT_MS);
-		if (!x || (s->era == ERA_SSE && buf_add(&x->url, buf_span(&s->endpoint)) != 0)) {
-			if (x)
-				xfer_cancel(s, x->token);
+		if (outmsg_post(s, m, SPAN_NONE, 0) != 0) {
 			m->not_before = s->now + NO_MEMORY_MS;
 			return;
 		}
-		if (s->era == ERA_HTTP && version_text_is_modern(s->version)) {
-			struct rpc_msg rm;
-			rpc_parse(buf_data(&m->line), m->line.len, &rm);
-			eras_out_headers(s, rm.method, &x->lines);
-		}
-		xfer_ready(s, x);
-		x->om = m;
-		m->xfer = x->token;
 		m->attempts++;
 	}
 }

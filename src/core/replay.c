@@ -277,27 +277,41 @@ static void step_level(struct session *s)
 		step_subs(s, false);
 }
 
-static void step_initialized(struct session *s)
+static void post_initialized(struct session *s, struct span url, unsigned redirects)
 {
-	struct xfer *x;
+	struct xfer *x = xfer_start(s, XF_STEP, HTTP_POST, HEADERS_SESSION, span_make(initialized_line, sizeof(initialized_line) - 1), KEEPALIVE_ANSWER_MS);
 
-	s->step = STEP_INITIALIZED;
-	if (!s->initialized_sent) { /* the client has not got that far itself */
-		replay_done(s);
-		return;
-	}
-	x = xfer_start(s, XF_STEP, HTTP_POST, HEADERS_SESSION, span_make(initialized_line, sizeof(initialized_line) - 1), KEEPALIVE_ANSWER_MS);
 	if (!x) {
 		session_line_down(s, "out of memory", -1, -1);
 		return;
 	}
-	if (s->era == ERA_SSE && buf_add(&x->url, buf_span(&s->endpoint)) != 0) {
+	if (!url.p && s->era == ERA_SSE)
+		url = buf_span(&s->endpoint);
+	if (url.p && buf_add(&x->url, url) != 0) {
 		xfer_cancel(s, x->token);
 		session_line_down(s, "out of memory", -1, -1);
 		return;
 	}
 	eras_out_headers(s, SPAN_LIT("notifications/initialized"), &x->lines);
 	xfer_ready(s, x);
+	x->redirects = redirects;
+}
+
+static void step_initialized(struct session *s)
+{
+	s->step = STEP_INITIALIZED;
+	if (s->initialized_sent)
+		post_initialized(s, SPAN_NONE, 0);
+	else
+		replay_done(s); /* the client has not got that far itself */
+}
+
+bool replay_follow(struct session *s, struct xfer *x, struct span url)
+{
+	if (s->state != SESSION_REVIVE || s->step != STEP_INITIALIZED)
+		return false;
+	post_initialized(s, url, x->redirects + 1);
+	return true;
 }
 
 /* The session is alive. What a break kept from being said to it comes now. */

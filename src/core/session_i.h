@@ -275,6 +275,9 @@ void session_reconnect(struct session *s);
 void session_forget(struct session *s);
 
 /* ---- ending.c -------------------------------------------------------------------------- */
+/* A redirect of the DELETE (the other _follow(): of a transfer of theirs) is followed to
+ * url. False: it is not, and the response to be judged as it is. */
+bool ending_follow(struct session *s, struct xfer *x, struct span url);
 /* Ends when nothing is owed any more. */
 void session_check_drained(struct session *s);
 /* The time for the last answers is over: true, and it ended or is ending. */
@@ -339,6 +342,8 @@ int64_t request_probe_after(const struct session *s);
 int request_post_to(struct session *s, struct request *r, struct span url, unsigned redirects);
 /* GET with Last-Event-ID. */
 void request_resume(struct session *s, struct request *r);
+/* The same at url (SPAN_NONE: the usual one), the request's state and times apart. 0, or -1: no memory. */
+int request_resume_at(struct session *s, struct request *r, struct span url, unsigned redirects);
 /* When the next attempt of this one request may come. */
 int64_t request_backoff(struct session *s, struct request *r, int64_t retry_after_ms);
 /* The `retry` that the server gave for its stream; 0: none. */
@@ -353,6 +358,8 @@ void session_gone(struct session *s, struct xfer *x, struct request *r);
 void judge_too_large(struct session *s, struct request *r);
 void judge_bad_answer(struct session *s, struct xfer *x, struct request *r);
 void judge_response(struct session *s, struct xfer *x, struct request *r);
+/* x is no POST of a request (r: that of an XF_RESUME) and was answered with a redirect: true when it is followed. */
+bool judge_redirect(struct session *s, struct xfer *x, struct request *r);
 void judge_resume(struct session *s, struct xfer *x, struct request *r, const struct http_result *res);
 
 /* ---- intake.c ------------------------------------------------------------------------------ */
@@ -364,6 +371,7 @@ void intake_line(struct session *s, struct span line, struct buf *big);
 /* 0, or -1: too many wait, or no memory; it is lost then. */
 int outbox_add(struct session *s, struct span line, struct buf *big, bool is_answer);
 void outbox_pump(struct session *s);
+bool outbox_follow(struct session *s, struct xfer *x, struct span url);
 void outbox_on_done(struct session *s, struct outmsg *m, struct xfer *x, enum verdict v, bool processed, const char *what);
 void outbox_cancelled(struct session *s, struct span id, const char *reason);
 void outbox_clear(struct session *s);
@@ -377,6 +385,7 @@ void srvreq_free(struct session *s);
 void stream_init(struct session *s);
 void stream_fini(struct session *s);
 void stream_open(struct session *s);
+bool stream_follow(struct session *s, struct xfer *x, struct span url);
 void stream_close(struct session *s);
 enum body_mode stream_on_head(struct session *s, struct xfer *x, const struct http_head *h);
 /* True when the event was the stream's own business (endpoint, a duplicate). */
@@ -400,6 +409,7 @@ void replay_next(struct session *s, const char *why);
  * PROBE: its attempt becomes a step of a revival. floor_ms: as in session_line_down(). */
 void replay_adopt(struct session *s, struct request *r, int64_t floor_ms);
 void replay_begin(struct session *s);
+bool replay_follow(struct session *s, struct xfer *x, struct span url);
 void replay_on_endpoint(struct session *s);
 void replay_on_answer(struct session *s, struct request *r, const struct rpc_msg *m);
 void replay_on_failure(struct session *s, struct request *r, const struct failure *f, bool wrong_transport);

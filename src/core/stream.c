@@ -37,13 +37,17 @@ static bool wanted(const struct session *s)
 	return s->state == SESSION_READY && dialect_has_stream(s->era) && s->initialized_sent && !s->outage_since;
 }
 
-void stream_open(struct session *s)
+static void open_at(struct session *s, struct span url, unsigned redirects)
 {
 	struct stream *t = &s->stream;
 	bool sse = s->era == ERA_SSE || (s->era == ERA_NONE && s->trying == ERA_SSE);
 	struct xfer *x = xfer_start(s, XF_STREAM, HTTP_GET, sse ? HEADERS_BASE : HEADERS_SESSION, SPAN_NONE, 0);
 
 	t->next_at = 0;
+	if (x && url.p && buf_add(&x->url, url) != 0) {
+		xfer_cancel(s, x->token);
+		x = NULL;
+	}
 	if (!x) {
 		t->state = STREAM_WAITING;
 		t->next_at = s->now + 1000;
@@ -57,11 +61,22 @@ void stream_open(struct session *s)
 		t->resumed = false;
 	}
 	xfer_ready(s, x);
+	x->redirects = redirects;
 	t->xfer = x->token;
 	t->state = STREAM_OPENING;
 	t->opened_at = t->byte_at = s->now;
 	t->gaps = 0;
 	t->longest_gap = 0;
+}
+
+void stream_open(struct session *s) { open_at(s, SPAN_NONE, 0); }
+
+bool stream_follow(struct session *s, struct xfer *x, struct span url)
+{
+	if (s->stream.xfer != x->token)
+		return false;
+	open_at(s, url, x->redirects + 1);
+	return true;
 }
 
 void stream_close(struct session *s)

@@ -191,3 +191,14 @@ describe('the choice of transport', { concurrency: 4 }, () => {
 		await never(() => !br.alive, 200, 'the process ended');
 	});
 });
+
+describe('HTTP+SSE behind a redirect', () => {
+	scenario('the stream and the POSTs are followed within the origin', { server: { mode: 'sse', endpoint: (x) => `/m?sessionId=${x.id}` }, url: (srv) => `${srv.origin}/events`,
+		before: ({ srv }) => {
+			srv.when((e) => e.path === '/events', (e) => e.reply(307, { Location: '/sse' }));
+			srv.when((e) => e.path === '/m', (e) => e.reply(308, { Location: `/message?${e.query}` }));
+		} }, async ({ srv, br }) => {
+		assertText(await br.call('echo', { text: 'a' }), 'a');
+		await until(() => srv.exchanges.some((e) => e.path === '/message' && e.kind === 'notifications/initialized'), 3000, 'initialized');
+	});
+});

@@ -247,4 +247,34 @@ describe('Streamable HTTP', { concurrency: 4 }, () => {
 		assertFailure(await br.call('append'));
 		await pause(0);
 	});
+
+	scenario('an address that a redirect stands before is used for everything: notifications, answers, streams, the resumption of a call, the end', {
+		server: { respond: 'sse', ids: true }, url: (srv) => `${srv.origin}/moved`, connect: false }, async ({ srv, br }) => {
+		srv.when((e) => e.path === '/moved', (e) => e.reply(307, { Location: '/mcp' }));
+		const arrives = (kind, n = 1) => until(() => srv.seen(kind).filter((e) => e.path === '/mcp').length >= n, 4000, `${n} x ${kind} behind the redirect`);
+		await br.connect();
+		await arrives('notifications/initialized');
+		await srv.standing();
+		srv.notify('notifications/prompts/list_changed');
+		await br.notified('notifications/prompts/list_changed');
+		assert.match((await br.call('ask')).raw, /said/);
+		const broken = srv.first((e) => e.path === '/mcp' && e.tool === 'steps', (e) => { srv.serve(e); setTimeout(() => e.reset(), 60); });
+		assertText(await br.call('steps', { count: 8 }, { meta: { progressToken: 1 } }), 'all steps');
+		assert.equal(broken.hits.length, 1);
+		assert.equal(srv.ran('steps'), 1);
+		srv.forget();
+		assertText(await br.call('echo', { text: 'again' }), 'again');
+		await arrives('notifications/initialized', 2);
+		br.eof();
+		await br.exited();
+		await arrives('DELETE');
+		assert.equal(srv.sessions.size, 0);
+	});
+
+	scenario('a redirect of the standing stream that leads round and round is not followed without end', {}, async ({ srv, br }) => {
+		const rule = srv.when('GET', (e) => e.reply(307, { Location: '/mcp' }));
+		await until(() => rule.hits.length > 5, 4000, 'the redirects that are followed');
+		assertText(await br.call('echo', { text: 'x' }), 'x');
+		assert.ok(rule.hits.length < 40);
+	});
 });

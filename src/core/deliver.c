@@ -82,18 +82,22 @@ static void pass_answer(struct session *s, struct request *r, const struct rpc_m
 {
 	struct span id = eras_client_id(r);
 	struct json_edit edit = { m->id, id };
-	struct buf b;
+	struct buf b, member;
+	bool sent;
 
 	if (span_eq(m->id, id)) {
-		if (session_send(s, m->text))
-			return;
-	} else {
-		buf_init(&b, m->text.n + id.n + 16);
-		if (json_splice(&b, m->text, &edit, 1) == 0 && session_send_owned(s, &b))
-			return;
-		buf_fini(&b);
+		if (!session_send(s, m->text))
+			exchange_answer_lost(s, r);
+		return;
 	}
-	exchange_answer_lost(s, r);
+	buf_init(&b, m->text.n + id.n + 16);
+	buf_init(&member, id.n + 16);
+	sent = (m->id.p || json_edit_set(&edit, &member, m->text, "id", id) == 0) &&
+	       json_splice(&b, m->text, &edit, 1) == 0 && session_send_owned(s, &b);
+	buf_fini(&member);
+	buf_fini(&b);
+	if (!sent)
+		exchange_answer_lost(s, r);
 }
 
 /* The answer has come: the transfer that brought it ends by itself. */
@@ -248,7 +252,7 @@ static void answer_came(struct session *s, struct request *r, const struct rpc_m
 	struct request *q = exchange_find(s, r, m->id);
 
 	/* An error whose request could not be made out is for the one it answers. */
-	if (!q && r && m->kind == RPC_ERROR && span_is(m->id, "null"))
+	if (!q && r && m->kind == RPC_ERROR && (!m->id.p || span_is(m->id, "null")))
 		q = r;
 	if (!q) {
 		s->n.late_answers++;

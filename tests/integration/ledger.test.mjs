@@ -133,6 +133,9 @@ describe('a call with effects', { concurrency: 4 }, () => {
 	for (const [what, answer] of Object.entries({
 		'a JSON-RPC error': (e) => e.error(-32603, 'internal'),
 		'an isError result': (e) => e.result({ content: [{ type: 'text', text: 'no' }], isError: true }),
+		'an error whose id is null': (e) => e.json('{"jsonrpc":"2.0","id":null,"error":{"code":-32603,"message":"internal"}}'),
+		'an error without an id': (e) => e.json('{"jsonrpc":"2.0","error":{"code":-32603,"message":"internal"}}'),
+		'an error without an id on its stream': (e) => e.stream().event({ data: '{"jsonrpc":"2.0","error":{"code":-32603,"message":"internal"}}' }).end(),
 	}))
 		scenario(`that got ${what} was processed: the answer is passed on`, {}, async ({ srv, br }) => {
 			srv.when('tools/call:append', (e) => { srv.count('append'); answer(e); });

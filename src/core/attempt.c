@@ -252,9 +252,8 @@ void request_resume(struct session *s, struct request *r)
 	}
 	r->not_before = 0;
 	r->state = REQ_SENT;
-	r->active_at = s->now;
 	s->n.resumes++;
-	session_due(s, s->now + r->timeout_ms);
+	session_due(s, r->active_at + r->timeout_ms); /* it runs on: a stream that is fetched again is no message */
 }
 
 int64_t request_backoff(struct session *s, struct request *r, int64_t retry_after_ms)

@@ -308,21 +308,18 @@ static int64_t request_time(struct session *s, struct request *r)
 		t = r->not_before > s->now ? r->not_before : 0;
 		break;
 	case REQ_BROKEN:
-		if (s->state == SESSION_READY && s->now >= r->not_before) {
-			request_resume(s, r);
-			t = s->now + r->timeout_ms;
-		} else {
-			t = r->active_at + r->timeout_ms;
-			if (r->not_before > s->now && r->not_before < t)
-				t = r->not_before;
-		}
-		if (s->now - r->active_at >= r->timeout_ms && r->state == REQ_BROKEN) {
+		t = r->active_at + r->timeout_ms;
+		if (s->now >= t) {
 			struct failure f = { .what = "The answer did not come in time", .may_have_run = true, .retry_after_ms = -1, .kind = ERR_TIMEOUT };
 			withdraw(s, r, "timed out");
 			buf_reset(&r->last_id);
 			request_failed(s, r, &f);
 			return -1;
 		}
+		if (s->state == SESSION_READY && s->now >= r->not_before)
+			request_resume(s, r);
+		else if (r->not_before > s->now && r->not_before < t)
+			t = r->not_before;
 		break;
 	default:
 		if (r->patient_until) {

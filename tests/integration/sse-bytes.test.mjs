@@ -212,6 +212,23 @@ describe('streams that are resumed', { concurrency: 4 }, () => {
 		assertText(await br.call('echo', { text: 'next' }), 'next');
 	});
 
+	for (const [what, resume] of Object.entries({
+		'that is refused by a busy server': (e) => e.reply(503),
+		'that is cut off': (e) => e.reset(),
+		'that brings no message': (e) => e.stream().event({ id: 'held-0', data: '' }).end(),
+	}))
+		scenario(`a resumption ${what} again and again does not put the time limit of its request off`, {
+			...resumable(), args: ['--request-timeout', '1500ms', '--tool-errors', 'protocol'] }, async ({ srv, br }) => {
+			srv.when('tools/call', (e) => { srv.count('append'); e.stream().event({ id: 'held-0', retry: 100, data: '' }).end(); });
+			const rule = srv.when((e) => /^held-/.test(e.headers['last-event-id'] ?? ''), resume);
+			const asked = performance.now();
+			assert.equal((await br.call('append').get(5000)).error.data.kind, 'outcome_unknown');
+			assert.ok(performance.now() - asked > 1400);
+			assert.ok(rule.hits.length > 1);
+			assert.equal(srv.ran('append'), 1);
+			await srv.sees('notifications/cancelled');
+		});
+
 	scenario('a stream without ids that ends without the answer is not resumed', { server: { respond: 'sse' } }, async ({ srv, br }) => {
 		srv.first('tools/call', (e) => { srv.count('append'); e.stream().event({ data: { jsonrpc: '2.0', method: 'notifications/message', params: { level: 'info', data: 'w' } } }).end(); });
 		assertFailure(await br.call('append'));

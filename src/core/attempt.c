@@ -256,8 +256,21 @@ void request_resume(struct session *s, struct request *r)
 	session_due(s, r->active_at + r->timeout_ms); /* it runs on: a stream that is fetched again is no message */
 }
 
+/* The last attempt comes within the last tenth. One that ran for longer than
+ * anything is held was no part of a row. */
+bool request_patience_over(struct session *s, struct request *r)
+{
+	int64_t hold = s->c->hold_ms;
+
+	if (r->failing_since && s->now - r->sent_at <= hold)
+		return s->now - r->failing_since >= hold - hold / 10;
+	r->failing_since = s->now;
+	return false;
+}
+
 int64_t request_backoff(struct session *s, struct request *r, int64_t retry_after_ms)
 {
+	int64_t at, limit = r->failing_since ? r->failing_since + s->c->hold_ms : 0;
 	struct backoff b;
 
 	backoff_init(&b, retry_backoff(s->c));
@@ -267,7 +280,10 @@ int64_t request_backoff(struct session *s, struct request *r, int64_t retry_afte
 	b.told = true; /* the steps go on where this request's attempts are */
 	if (retry_after_ms >= 0)
 		backoff_floor(&b, retry_after_ms, s->now);
-	return backoff_next(&b, &s->rng, s->now);
+	at = backoff_next(&b, &s->rng, s->now);
+	if (retry_after_ms < 0 && at > limit && limit > s->now)
+		at = limit - (int64_t)(rng_unit(&s->rng) * 0.1 * (double)(limit - s->now));
+	return at;
 }
 
 void request_refuse(struct session *s, struct request *r, enum error_kind k, const char *what, int64_t retry_after_ms)
@@ -325,7 +341,7 @@ static enum error_kind exhausted_kind(const struct request *r, const struct fail
 /* The ledger rule. */
 void request_failed(struct session *s, struct request *r, const struct failure *f)
 {
-	bool safe, exhausted, line;
+	bool safe, exhausted, line, over;
 	int64_t at;
 
 	request_detach(s, r);
@@ -350,6 +366,7 @@ void request_failed(struct session *s, struct request *r, const struct failure *
 	if (r->is_listen && s->now - r->sent_at > s->c->max_retry_ms)
 		r->attempts = 1; /* it had been open for long */
 	safe = !f->may_have_run || r->repeatable;
+	over = r->purpose == RQ_CLIENT && !r->is_listen && request_patience_over(s, r);
 	exhausted = s->c->max_retries >= 0 && r->attempts > (unsigned)s->c->max_retries;
 	session_note(s, NOTE_DEBUG, "%.*s: %s%s", (int)(r->method.n < 60 ? r->method.n : 60), r->method.p, f->what, f->may_have_run ? " (it may have run)" : "");
 	if (!line)
@@ -361,7 +378,7 @@ void request_failed(struct session *s, struct request *r, const struct failure *
 			backoff_floor(&s->backoff, f->retry_after_ms, s->now);
 		request_refuse(s, r, ERR_RATE_LIMITED, f->what, f->retry_after_ms);
 		line = false;
-	} else if (exhausted && r->purpose == RQ_CLIENT && !f->line && !r->is_listen) {
+	} else if (over || (exhausted && r->purpose == RQ_CLIENT && !f->line && !r->is_listen)) {
 		request_refuse(s, r, exhausted_kind(r, f), f->what, f->retry_after_ms);
 	} else {
 		at = line && r->purpose == RQ_HANDSHAKE ? 0 : request_backoff(s, r, f->retry_after_ms);

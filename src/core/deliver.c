@@ -63,7 +63,7 @@ static bool retry_this_error(struct session *s, struct request *r, const struct 
 		return false;
 	for (size_t i = 0; i < s->c->nretry_errors; i++)
 		if (s->c->retry_errors[i] == code)
-			return true;
+			return r->purpose != RQ_CLIENT || !request_patience_over(s, r);
 	return false;
 }
 

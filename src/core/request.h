@@ -63,6 +63,7 @@ struct request {
 	int64_t arrived, sent_at, active_at; /* active_at: last message that belongs to it */
 	int64_t not_before;               /* parked: not earlier than this */
 	int64_t hold_until;               /* parked because the line is down: answered then; 0 none */
+	int64_t failing_since;            /* the first of its attempts that failed one after the other; 0 none */
 	int64_t die_at;                   /* --max-request-time */
 	int64_t timeout_ms;               /* --request-timeout, or its tool's */
 	int64_t probed_at;

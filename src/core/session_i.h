@@ -344,6 +344,9 @@ int request_post_to(struct session *s, struct request *r, struct span url, unsig
 void request_resume(struct session *s, struct request *r);
 /* The same at url (SPAN_NONE: the usual one), the request's state and times apart. 0, or -1: no memory. */
 int request_resume_at(struct session *s, struct request *r, struct span url, unsigned redirects);
+/* Its attempt failed. True when its attempts have failed for the hold time: the line
+ * may be well, but this request is not answered over it. */
+bool request_patience_over(struct session *s, struct request *r);
 /* When the next attempt of this one request may come. */
 int64_t request_backoff(struct session *s, struct request *r, int64_t retry_after_ms);
 /* The `retry` that the server gave for its stream; 0: none. */

@@ -632,6 +632,7 @@ static void the_whole_life_of_a_request_is_bounded(void **state)
 
 	(void)state;
 	c.max_request_ms = 40000;
+	c.hold_ms = 120000;
 	c.keepalive_ms = 0;
 	play_open(&p, &c, 3);
 	play_ready(&p, false);
@@ -647,6 +648,72 @@ static void the_whole_life_of_a_request_is_bounded(void **state)
 	}
 	assert_true(play_refused(&p, "9", "timeout"));
 	assert_true(p.now <= 1000000 + 40000 + 100);
+	play_close(&p);
+}
+
+/* Everything else is answered; this one never. */
+static void fail_again_and_again(struct play *p, struct head h, const char *body, int64_t each_ms)
+{
+	for (int i = 0; i < 2000 && !play_answers(p, "9", NULL); i++) {
+		struct transfer *t = play_find(p, "resources/read");
+		if (t && each_ms)
+			play_pass(p, each_ms);
+		if (t && t->open)
+			play_respond(p, t, h, body);
+		else if ((t = play_find(p, "ping")))
+			play_json(p, t, "\"result\":{}");
+		else if (!play_next(p))
+			break;
+	}
+}
+
+static void a_request_that_fails_again_and_again_is_answered_after_the_hold_time(void **state)
+{
+	static const struct { struct head h; const char *body, *kind; } rows[] = {
+		{ { .status = 200, .type = "text/html" }, "<html>", "bad_upstream" },
+		{ { .status = 200, .type = "application/json" }, "{\"jsonrpc\":\"2.0\",\"id\":\"other\",\"result\":{}}", "bad_upstream" },
+		{ { .status = 200, .type = "text/event-stream" }, ": nothing\n\n", "upstream_unavailable" },
+		{ { .status = 502 }, "<html>", "upstream_unavailable" },
+		{ { .status = 429 }, NULL, "rate_limited" },
+		{ { .status = 200, .type = "application/json" }, "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32050,\"message\":\"busy\"}}", NULL },
+	};
+	int64_t again = -32050;
+
+	(void)state;
+	for (size_t i = 0; i < N(rows); i++) {
+		struct core_config c = play_config();
+		int64_t began;
+		struct play p;
+
+		c.keepalive_ms = 0;
+		c.retry_errors = &again;
+		c.nretry_errors = 1;
+		play_open(&p, &c, 3 + i);
+		play_ready(&p, false);
+		began = p.now;
+		play_ask(&p, 9, "resources/read");
+		fail_again_and_again(&p, rows[i].h, rows[i].body, 0);
+		assert_true(rows[i].kind ? play_refused(&p, "9", rows[i].kind) : play_answers(&p, "9", NULL) == 1);
+		assert_true(p.now - began >= 20000 && p.now - began <= 26000);
+		assert_true(play_count(&p, "resources/read") >= 4);
+		play_close(&p);
+	}
+}
+
+static void attempts_that_run_for_long_are_no_row_of_failures(void **state)
+{
+	struct core_config c = play_config();
+	struct play p;
+
+	(void)state;
+	c.keepalive_ms = c.probe_after_ms = 0;
+	c.max_request_ms = 600000;
+	play_open(&p, &c, 3);
+	play_ready(&p, false);
+	play_ask(&p, 9, "resources/read");
+	fail_again_and_again(&p, (struct head){ .status = 504 }, NULL, 60000);
+	assert_true(play_refused(&p, "9", "timeout"));
+	assert_true(play_count(&p, "resources/read") > 5);
 	play_close(&p);
 }
 
@@ -1069,6 +1136,8 @@ int main(void)
 		cmocka_unit_test(a_silent_request_times_out_and_its_tool_may_have_another_limit),
 		cmocka_unit_test(progress_keeps_a_request_alive_and_comments_do_not),
 		cmocka_unit_test(the_whole_life_of_a_request_is_bounded),
+		cmocka_unit_test(a_request_that_fails_again_and_again_is_answered_after_the_hold_time),
+		cmocka_unit_test(attempts_that_run_for_long_are_no_row_of_failures),
 		cmocka_unit_test(a_call_that_is_given_up_under_way_may_have_run_and_is_withdrawn),
 		cmocka_unit_test(a_call_whose_time_is_up_before_it_was_sent_did_not_run),
 		cmocka_unit_test(a_call_whose_answer_is_too_large_took_effect),

@@ -23,6 +23,11 @@ describe('the command line', { concurrency: 4 }, () => {
 		assert.match(stdout, /^mcp-holdfast \d+\.\d+\.\d+/);
 	});
 
+	it('no plain word of the manual is taken for an option', () => {
+		const manual = fs.readFileSync(path.join(ROOT, 'man/mcp-holdfast.1'), 'utf8');
+		assert.deepEqual(manual.match(/^.*\bFl Fl [a-z0-9-]+ [;:,.] [a-z].*$/gm), null);
+	});
+
 	it('the manual has every section promised and passes its lint', () => {
 		const file = path.join(ROOT, 'man/mcp-holdfast.1');
 		const text = fs.readFileSync(file, 'utf8');

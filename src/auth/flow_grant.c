@@ -3,8 +3,9 @@
  * built anew each time it goes out, since proofs and assertions are used once.
  *
  * A refresh token is given up only when the server says invalid_grant and no
- * other process has put a newer one into the store; network trouble is never
- * taken for a sign-out. */
+ * other process has put a newer one into the store, or that it does not know
+ * the client it registered; trouble on the way or at the server is never taken
+ * for a sign-out, in whatever words it is told. */
 #include "auth/flow_parts.h"
 
 #include <inttypes.h>
@@ -337,6 +338,32 @@ static void refresh_is_over(struct auth *a, const char *error)
 		flow_fail(a, "the authorization server refused to refresh the token (%s)", error);
 }
 
+/* The answer speaks of the server's state, or of this one proof, and not of the grant. */
+static bool is_passing(const struct auth_answer *ans, const char *error)
+{
+	static const char *const words[] = { "temporarily_unavailable", "server_error", "slow_down", "use_dpop_nonce",
+		"invalid_dpop_proof" };
+	size_t i;
+
+	if (ans->status == 429 || ans->status >= 500)
+		return true;
+	for (i = 0; i < sizeof words / sizeof *words; i++)
+		if (strcmp(error, words[i]) == 0)
+			return true;
+	return false;
+}
+
+/* Not for invalid_grant. The refresh token is kept where it may be good another day. */
+static void on_refresh_refused(struct auth *a, const struct auth_answer *ans, const char *error, bool forgotten)
+{
+	if (forgotten)
+		refresh_is_over(a, error);
+	else if (a->challenged && !is_passing(ans, error))
+		client_begin(a);
+	else
+		flow_fail(a, "the authorization server did not refresh the token (HTTP %d, %s)", ans->status, error);
+}
+
 static void forget_registration(struct auth *a)
 {
 	auth_set(&a->rec.client_id, SPAN_NONE);
@@ -347,7 +374,7 @@ static void forget_registration(struct auth *a)
 
 static void on_refused(struct auth *a, const struct auth_answer *ans, const struct token_answer *t)
 {
-	bool registered = a->rec.client_source && strcmp(a->rec.client_source, "registered") == 0;
+	bool registered = a->rec.client_source && strcmp(a->rec.client_source, "registered") == 0, forgotten;
 
 	flow_log(a, AUTH_LOG_INFO, "the token endpoint answered HTTP %d, %s (%s)", ans->status, t->error, t->description);
 	if (strcmp(t->error, "use_dpop_nonce") == 0 && a->c.dpop && a->as_nonce.len > 0 && !a->nonce_retried) {
@@ -355,15 +382,16 @@ static void on_refused(struct auth *a, const struct auth_answer *ans, const stru
 		a->nonce_retried = true;
 		return;
 	}
-	if (strcmp(t->error, "invalid_client") == 0 && registered)
+	forgotten = registered && strcmp(t->error, "invalid_client") == 0 && !is_passing(ans, t->error);
+	if (forgotten)
 		forget_registration(a);
-	if (a->step == STEP_REFRESH && strcmp(t->error, "invalid_grant") == 0) {
+	if (a->step == STEP_REFRESH && strcmp(t->error, "invalid_grant") == 0 && !is_passing(ans, t->error)) {
 		flow_enter(a, STEP_REREAD);
 		flow_load(a, a->rec.issuer);
 	} else if (a->step == STEP_REFRESH) {
-		refresh_is_over(a, t->error);
+		on_refresh_refused(a, ans, t->error, forgotten);
 	} else {
-		if (strcmp(t->error, "invalid_client") == 0 && registered)
+		if (forgotten)
 			flow_do(a, AUTH_DO_SAVE);
 		flow_fail(a, "the authorization server refused to give a token (%s)", t->error);
 	}

@@ -822,6 +822,74 @@ static void network_trouble_during_a_refresh_is_no_sign_out(void **state)
 	world_free(w);
 }
 
+static void trouble_told_as_an_oauth_error_is_no_sign_out(void **state)
+{
+	static const struct { int status; const char *error; } cases[] = {
+		{ 503, "temporarily_unavailable" }, { 500, "server_error" }, { 502, "invalid_client" }, { 503, "invalid_grant" },
+		{ 429, "too_many_requests" }, { 400, "temporarily_unavailable" }, { 400, "server_error" }, { 400, "slow_down" },
+	};
+	struct auth_config c = { 0 };
+	struct world *w;
+	char body[128];
+	size_t i;
+	int ahead, n;
+
+	(void)state;
+	for (i = 0; i < 2 * sizeof cases / sizeof *cases; i++) {
+		ahead = (int)(i % 2);
+		snprintf(body, sizeof body, "{\"error\":\"%s\"}", cases[i / 2].error);
+		w = world_new(&c);
+		start(w);
+		sign_in(w);
+		if (ahead) {
+			pass(w, 3540000);
+		} else {
+			challenge(w, 2, 401, NULL);
+			answer(w, 200, PRM);
+			answer(w, 200, META);
+		}
+		for (n = 0; w->locked; n++) {
+			assert_true(n < 8);
+			expect(w, "https://as/token");
+			answer(w, cases[i / 2].status, body);
+			if (w->locked && !w->http)
+				pass(w, auth_deadline(w->a) - w->now);
+		}
+		assert_int_equal(auth_phase(w->a), ahead ? AUTH_HAVE : AUTH_GAVE_UP);
+		assert_int_equal(w->browses, 1);
+		assert_true(w->kept.refresh != NULL);
+		/* And the next one brings the token. */
+		if (ahead) {
+			pass(w, auth_deadline(w->a) - w->now);
+		} else {
+			challenge(w, 3, 401, NULL);
+			answer(w, 200, PRM);
+			answer(w, 200, META);
+		}
+		assert_true(form_has(w->body, "refresh_token=RT1"));
+		answer(w, 200, "{\"access_token\":\"AT2\",\"token_type\":\"Bearer\"}");
+		assert_header(w, "Authorization: Bearer AT2");
+		world_free(w);
+	}
+}
+
+static void a_refresh_that_is_refused_for_another_reason_asks_a_person_and_forgets_nothing(void **state)
+{
+	struct auth_config c = { .client_id = "x" };
+	struct world *w = world_new(&c);
+
+	(void)state;
+	start(w);
+	sign_in(w);
+	challenge(w, 2, 401, NULL);
+	answer(w, 200, PRM);
+	answer(w, 200, META);
+	answer(w, 401, "{\"error\":\"invalid_client\"}");
+	assert_int_equal(w->browses, 2);
+	assert_true(w->kept.refresh != NULL);
+	world_free(w);
+}
+
 static void invalid_grant_after_a_lost_race_is_no_sign_out(void **state)
 {
 	struct auth_config c = { 0 };
@@ -1863,6 +1931,8 @@ int main(void)
 		cmocka_unit_test(a_refresh_that_fails_ahead_of_time_harms_nobody),
 		cmocka_unit_test(a_401_refreshes_after_reading_the_metadata_again),
 		cmocka_unit_test(network_trouble_during_a_refresh_is_no_sign_out),
+		cmocka_unit_test(trouble_told_as_an_oauth_error_is_no_sign_out),
+		cmocka_unit_test(a_refresh_that_is_refused_for_another_reason_asks_a_person_and_forgets_nothing),
 		cmocka_unit_test(invalid_grant_after_a_lost_race_is_no_sign_out),
 		cmocka_unit_test(a_refused_refresh_token_leads_to_a_sign_in_when_one_is_needed),
 		cmocka_unit_test(whoever_waited_for_the_lock_takes_what_the_other_got),

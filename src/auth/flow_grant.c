@@ -205,6 +205,7 @@ void grant_request(struct auth *a, enum step s)
 	int rc;
 
 	flow_enter(a, s);
+	a->nonce_retried = false; /* each request may be told of a new one once */
 	if (!endpoint) {
 		flow_fail(a, "it is not known where the authorization server gives tokens");
 		return;

@@ -1260,6 +1260,34 @@ static void a_device_code_is_shown_and_polled_for(void **state)
 	world_free(w);
 }
 
+static void every_request_may_be_told_a_new_nonce(void **state)
+{
+	struct auth_config c = { .mode = AUTH_MODE_DEVICE, .client_id = "dev", .dpop = true };
+	struct world *w = world_new(&c);
+	char nonce[8];
+	int i;
+
+	(void)state;
+	start(w);
+	challenge(w, 1, 401, NULL);
+	answer(w, 200, PRM);
+	answer(w, 200, "{\"issuer\":\"https://as\",\"token_endpoint\":\"https://as/token\",\"device_authorization_endpoint\":\"https://as/device\"}");
+	answer(w, 200, "{\"device_code\":\"DC\",\"user_code\":\"AB-CD\",\"verification_uri\":\"https://as/go\",\"interval\":2,\"expires_in\":600}");
+	for (i = 0; i < 3; i++) { /* they grow old while the person types */
+		pass(w, 2000);
+		snprintf(nonce, sizeof nonce, "n-%d", i);
+		answer_full(w, 400, "{\"error\":\"use_dpop_nonce\"}", NULL, nonce);
+		expect(w, "https://as/token");
+		answer(w, 400, "{\"error\":\"authorization_pending\"}");
+		assert_int_equal(auth_phase(w->a), AUTH_WORKING);
+	}
+	pass(w, 2000);
+	answer_full(w, 400, "{\"error\":\"use_dpop_nonce\"}", NULL, "x");
+	answer_full(w, 400, "{\"error\":\"use_dpop_nonce\"}", NULL, "y"); /* it takes none */
+	assert_int_equal(auth_phase(w->a), AUTH_GAVE_UP);
+	world_free(w);
+}
+
 static void dpop_proves_the_key_and_follows_nonces(void **state)
 {
 	struct auth_config c = { .client_id = "x", .dpop = true };
@@ -1949,6 +1977,7 @@ int main(void)
 		cmocka_unit_test(an_assertion_is_presented_once),
 		cmocka_unit_test(a_command_gives_tokens_and_is_asked_again_on_a_401),
 		cmocka_unit_test(a_device_code_is_shown_and_polled_for),
+		cmocka_unit_test(every_request_may_be_told_a_new_nonce),
 		cmocka_unit_test(dpop_proves_the_key_and_follows_nonces),
 		cmocka_unit_test(what_a_wanted_token_waits_for_is_told),
 		cmocka_unit_test(a_long_outage_fails_fast_until_one_probe_succeeds),

@@ -50,14 +50,25 @@ static int be(struct auth *a, const char *id, const struct secret *secret, const
 	       auth_set(&a->rec.client_source, span_str(source)) ? -1 : 0;
 }
 
+/* The method for a client id that was given. A renewal ahead of time reads no
+ * metadata: then what was chosen with it stays. */
+static const char *method_given(const struct auth *a)
+{
+	const struct auth_record *r = &a->rec;
+	const char *given = a->c.client_auth;
+
+	if (!given && !a->as.issuer && r->client_auth && strcmp(r->client_auth, "none") != 0 &&
+	    r->client_id && strcmp(r->client_id, a->c.client_id) == 0)
+		given = r->client_auth;
+	return token_auth_choose(given, a->as.methods, a->c.client_secret != NULL, a->c.key != NULL);
+}
+
 int client_identity(struct auth *a)
 {
 	bool registered = a->rec.client_source && strcmp(a->rec.client_source, "registered") == 0;
 
 	if (a->c.client_id)
-		return be(a, a->c.client_id, a->c.client_secret,
-		          token_auth_choose(a->c.client_auth, a->as.methods, a->c.client_secret != NULL, a->c.key != NULL),
-		          "given") ? -1 : 1;
+		return be(a, a->c.client_id, a->c.client_secret, method_given(a), "given") ? -1 : 1;
 	if (a->c.client_metadata_url && a->as.cimd)
 		return be(a, a->c.client_metadata_url, NULL,
 		          token_auth_choose(a->c.key ? "private_key_jwt" : "none", a->as.methods, false, a->c.key != NULL),

@@ -1152,6 +1152,29 @@ static void client_credentials_ask_for_a_token_directly(void **state)
 	secret_free(s);
 }
 
+static void a_renewal_without_metadata_authenticates_as_before(void **state)
+{
+	struct secret *s = secret_new("secret", 6);
+	struct auth_config c = { .mode = AUTH_MODE_CLIENT, .client_id = "svc", .client_secret = s };
+	struct world *w = world_new(&c);
+	int i;
+
+	(void)state;
+	start(w);
+	challenge(w, 1, 401, NULL);
+	answer(w, 200, PRM);
+	answer(w, 200, "{\"issuer\":\"https://as\",\"token_endpoint\":\"https://as/token\",\"token_endpoint_auth_methods_supported\":[\"client_secret_post\"]}");
+	for (i = 0; i < 3; i++) {
+		expect(w, "https://as/token");
+		assert_true(form_has(w->body, "client_secret=secret"));
+		assert_null(strstr(w->headers, "Authorization:"));
+		answer(w, 200, "{\"access_token\":\"AT1\",\"token_type\":\"Bearer\",\"expires_in\":120}");
+		pass(w, 60000);
+	}
+	world_free(w);
+	secret_free(s);
+}
+
 static void an_id_token_becomes_an_id_jag_becomes_a_token(void **state)
 {
 	struct auth_config c = { .mode = AUTH_MODE_ENTERPRISE, .client_id = "app", .idp_client_id = "at-idp",
@@ -1973,6 +1996,7 @@ int main(void)
 		cmocka_unit_test(a_kept_sign_in_is_there_at_once),
 		cmocka_unit_test(a_registered_port_is_taken_again_or_registered_anew),
 		cmocka_unit_test(client_credentials_ask_for_a_token_directly),
+		cmocka_unit_test(a_renewal_without_metadata_authenticates_as_before),
 		cmocka_unit_test(an_id_token_becomes_an_id_jag_becomes_a_token),
 		cmocka_unit_test(an_assertion_is_presented_once),
 		cmocka_unit_test(a_command_gives_tokens_and_is_asked_again_on_a_401),

@@ -336,4 +336,5 @@ void auth_bridge_sign_in(struct auth_bridge *ab, struct span www_authenticate, i
 void auth_bridge_tell_person(struct auth_bridge *ab)
 {
 	ab->tell_person = true;
+	auth_await_sign_in(ab->auth);
 }

@@ -91,7 +91,6 @@ static void turn(struct login *l)
 
 static void run_login(struct login *l)
 {
-	auth_bridge_tell_person(l->ab);
 	do
 		turn(l);
 	while (!l->interrupted && (!l->probed || auth_bridge_state(l->ab) == AUTH_RUNNING));
@@ -108,7 +107,10 @@ static int open_login(struct login *l, struct redactor *r, struct err *e)
 	if (!l->http)
 		return -1;
 	l->ab = auth_bridge_new(l->o, l->http, l->loop, r, e);
-	return l->ab ? probe(l, e) : -1;
+	if (!l->ab)
+		return -1;
+	auth_bridge_tell_person(l->ab);
+	return probe(l, e);
 }
 
 int auth_cli_login(struct options *o, struct redactor *r)
@@ -117,8 +119,9 @@ int auth_cli_login(struct options *o, struct redactor *r)
 	struct err e = { "" };
 	int status = 1;
 
-	if (o->core.user_authorization) {
-		fprintf(stderr, "mcp-holdfast: an Authorization header is given, so there is nothing to sign in to\n");
+	if (o->core.user_authorization || o->auth.token_file || o->auth.token_command) {
+		fprintf(stderr, "mcp-holdfast: %s is given, so there is nothing to sign in to\n",
+		        o->core.user_authorization ? "an Authorization header" : o->auth.token_file ? "--token-file" : "--token-command");
 		return 1;
 	}
 	if (open_login(&l, r, &e)) {

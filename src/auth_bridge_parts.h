@@ -77,7 +77,8 @@ void watched_look(struct watched *w);
 /* For the command line: sign in anew. www_authenticate: what the server says
  * to a request without a token; SPAN_NONE. */
 void auth_bridge_sign_in(struct auth_bridge *ab, struct span www_authenticate, int64_t now);
-/* A person starts it and waits: the address is printed for them. */
+/* A person starts it and waits: the address is printed for them, and what is
+ * kept is not renewed in place of it. To be called before the first turn. */
 void auth_bridge_tell_person(struct auth_bridge *ab);
 
 #endif

@@ -151,7 +151,9 @@ void auth_start(struct auth *a, int64_t now, int64_t wall);
  * client's operation, for the limit of authorizations for one; 0: none. */
 enum auth_verdict auth_on_challenge(struct auth *a, uint64_t op, unsigned used, int status,
 	struct span www_authenticate, struct span dpop_nonce, int64_t now, int64_t wall);
-/* A person asks to sign in now (login), whatever is kept. challenge: what the
+/* A person is about to sign in (login): until then nothing is renewed ahead of time. */
+void auth_await_sign_in(struct auth *a);
+/* A person asks to sign in now, whatever is kept. challenge: what the
  * server says to a request without a token; SPAN_NONE. */
 void auth_sign_in(struct auth *a, struct span www_authenticate, int64_t now, int64_t wall);
 

@@ -119,6 +119,11 @@ enum auth_verdict auth_on_challenge(struct auth *a, uint64_t op, unsigned used, 
 	return v;
 }
 
+void auth_await_sign_in(struct auth *a)
+{
+	a->refresh_at = 0;
+}
+
 void auth_sign_in(struct auth *a, struct span www_authenticate, int64_t now, int64_t wall)
 {
 	struct challenge c;

@@ -236,6 +236,34 @@ describe('an authorization server that misbehaves', { concurrency: 4 }, () => {
 });
 
 describe('the commands', { concurrency: 2 }, () => {
+	it('login asks the person though what is kept has expired, and believes no failed renewal', { timeout: 60000 }, async () => {
+		const srv = await Server.start(), as = await AuthServer.start({ expiresIn: 1 }), scratch = scratchDirectory();
+		protect(srv, as, { scopes: ['read'] });
+		const login = async (n) => {
+			const b = new Bridge(['login', srv.url], { stdio: ['ignore', 'pipe', 'pipe'], scratch, env: NOBODY });
+			await until(() => SHORT.test(b.stderr) || b.end, 8000, 'the address');
+			assert.match(b.stderr, SHORT);
+			await visit(SHORT.exec(b.stderr)[1]);
+			assert.equal((await b.ended).code, 0, b.stderr);
+			assert.equal(as.seen('/authorize').length, n);
+		};
+		try {
+			await login(1);
+			const until1 = Date.now() + 1100;
+			await until(() => Date.now() > until1, 8000, 'the end of the token');
+			await login(2); /* with a refresh token that is good */
+			assert.equal(as.grants('refresh_token').length, 0);
+			as.refresh.clear();
+			const until2 = Date.now() + 1100;
+			await until(() => Date.now() > until2, 8000, 'the end of the token');
+			await login(3); /* and with one that is not */
+		} finally {
+			await srv.stop();
+			await as.stop();
+			fs.rmSync(scratch, { recursive: true, force: true });
+		}
+	});
+
 	it('login signs in ahead of time, list shows it, logout forgets it', { timeout: 60000 }, async () => {
 		const srv = await Server.start(), as = await AuthServer.start(), scratch = scratchDirectory();
 		protect(srv, as, { scopes: ['read'] });

@@ -185,12 +185,16 @@ static const char *or_dash(const char *s)
 
 static void print_row(int before, const struct auth_record *r)
 {
-	char until[32];
+	const char *url = or_dash(r->url), *query = strchr(url, '?');
+	char until[32], shown[256];
 
 	when(r->expires, until, sizeof until);
+	/* What stands in a query may be a key. */
+	if (query && snprintf(shown, sizeof shown, "%.*s?[hidden]", (int)(query - url < 200 ? query - url : 200), url) > 0)
+		url = shown;
 	if (before == 0)
 		printf("%-44s %-30s %-16s %s\n", "SERVER", "AUTHORIZATION SERVER", "TOKEN UNTIL", "RENEWED BY ITSELF");
-	printf("%-44s %-30s %-16s %s\n", or_dash(r->url), or_dash(r->issuer), r->access ? until : "none", r->refresh ? "yes" : "no");
+	printf("%-44s %-30s %-16s %s\n", url, or_dash(r->issuer), r->access ? until : "none", r->refresh ? "yes" : "no");
 }
 
 static void print_record(void *arg, const struct auth_record *r)

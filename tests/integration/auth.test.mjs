@@ -236,6 +236,28 @@ describe('an authorization server that misbehaves', { concurrency: 4 }, () => {
 });
 
 describe('the commands', { concurrency: 2 }, () => {
+	it('list shows no value of a query', { timeout: 60000 }, async () => {
+		const srv = await Server.start(), as = await AuthServer.start(), scratch = scratchDirectory(), url = `${srv.url}?api_key=query-key-0123456789`;
+		protect(srv, as);
+		try {
+			const b = new Bridge([url, ...QUICK], { scratch, env: NOBODY });
+			const waiting = initialize(b);
+			await signIn(b);
+			assert.ok((await waiting).result);
+			await b.finish();
+			const list = new Bridge(['list'], { stdio: ['ignore', 'pipe', 'pipe'], scratch });
+			let out = '';
+			list.child.stdout.on('data', (d) => { out += d; });
+			assert.equal((await list.ended).code, 0);
+			assert.ok(out.includes(`${srv.url}?`), out);
+			assert.ok(!out.includes('query-key'), out);
+		} finally {
+			await srv.stop();
+			await as.stop();
+			fs.rmSync(scratch, { recursive: true, force: true });
+		}
+	});
+
 	it('login asks the person though what is kept has expired, and believes no failed renewal', { timeout: 60000 }, async () => {
 		const srv = await Server.start(), as = await AuthServer.start({ expiresIn: 1 }), scratch = scratchDirectory();
 		protect(srv, as, { scopes: ['read'] });

@@ -194,6 +194,8 @@ void auth_bridge_drain(struct auth_bridge *ab, int64_t now)
 		listener_on_time(ab->listener, now);
 		if (listener_next(ab->listener, &query))
 			auth_on_redirect(ab->auth, query, now, loop_wall_now());
+		if (auth_waits_for_person(ab->auth))
+			bridge_short_url(ab); /* another when it was used: the window may have been closed */
 	}
 	if (ab->helper)
 		take_helper(ab, now);
@@ -303,6 +305,11 @@ const char *auth_bridge_awaits(const struct auth_bridge *ab, int64_t *until)
 const struct breaker_view *auth_bridge_breaker(const struct auth_bridge *ab)
 {
 	return auth_breaker(ab->auth);
+}
+
+unsigned auth_bridge_asked(const struct auth_bridge *ab)
+{
+	return ab->asked;
 }
 
 const char *auth_bridge_url(struct auth_bridge *ab)

@@ -82,6 +82,9 @@ int64_t auth_bridge_pause_until(const struct auth_bridge *ab, int64_t now);
 const char *auth_bridge_awaits(const struct auth_bridge *ab, int64_t *until);
 /* The circuit breakers of the servers that give tokens; it is kept up to date. */
 const struct breaker_view *auth_bridge_breaker(const struct auth_bridge *ab);
+/* Another number whenever somebody is asked to do something else, or is told of
+ * another address: auth_bridge_text() has changed. */
+unsigned auth_bridge_asked(const struct auth_bridge *ab);
 /* The short login address alone, for URL elicitation; NULL when none is open. */
 const char *auth_bridge_url(struct auth_bridge *ab);
 

@@ -88,20 +88,32 @@ static void do_load(struct auth_bridge *ab, const char *issuer, int64_t now)
 	auth_record_fini(&r);
 }
 
+/* Another process signs in, or none does any more (url NULL). */
+static void note_busy(struct auth_bridge *ab, const char *url)
+{
+	if (ab->busy == (url != NULL) && (!url || strcmp(url, ab->busy_url) == 0))
+		return;
+	ab->busy = url != NULL;
+	snprintf(ab->busy_url, sizeof ab->busy_url, "%s", url ? url : "");
+	ab->asked++;
+}
+
 void bridge_try_lock(struct auth_bridge *ab, int64_t now)
 {
 	struct store *s = store_of(ab, true);
 	struct auth_record r;
 	struct err why = { "" };
-	char url[128];
+	char url[sizeof ab->busy_url];
 	int rc = s ? store_try_lock(s, &why) : 1;
 
 	if (rc == 0) {
 		ab->lock_at = now + LOCK_POLL_MS + (int64_t)randombytes_uniform(LOCK_POLL_MS);
 		store_published(s, url, sizeof url);
 		auth_on_lock_busy(ab->auth, url);
+		note_busy(ab, url);
 		return;
 	}
+	note_busy(ab, NULL);
 	if (rc < 0)
 		log_warn("going on without the lock between processes: %s", why.text);
 	ab->lock_at = 0;
@@ -123,6 +135,7 @@ static void do_save(struct auth_bridge *ab)
 static void do_unlock(struct auth_bridge *ab)
 {
 	ab->lock_at = 0;
+	note_busy(ab, NULL);
 	if (ab->store)
 		store_unlock(ab->store);
 }
@@ -211,6 +224,7 @@ const char *bridge_short_url(struct auth_bridge *ab)
 	if (listener_shortcut(ab->listener, nonce, ab->long_url))
 		return NULL;
 	snprintf(ab->short_url, sizeof ab->short_url, "http://127.0.0.1:%d/s/%s", listener_port(ab->listener), nonce);
+	ab->asked++;
 	if (ab->store)
 		store_publish(ab->store, ab->short_url);
 	return ab->short_url;
@@ -325,6 +339,7 @@ static void perform(struct auth_bridge *ab, const struct auth_action *a, int64_t
 		break;
 	case AUTH_DO_SHOW:
 		log_warn("%s", a->text);
+		ab->asked++;
 		if (ab->tell_person)
 			dprintf(STDERR_FILENO, "%s\n", a->text);
 		break;

@@ -59,6 +59,9 @@ struct auth_bridge {
 	size_t transfer_max;
 	struct buf body;
 	int64_t lock_at;           /* when to try again; 0 not wanted */
+	bool busy;                 /* another process holds it, and shows this address */
+	char busy_url[128];
+	unsigned asked;
 
 	struct buf header;
 	unsigned header_of, reloads;

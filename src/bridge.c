@@ -43,7 +43,8 @@ struct bridge {
 	unsigned auth_gen;     /* of the token in the header lists */
 	unsigned *used;        /* by a transfer's index: the token generation it went out with */
 	size_t nused;
-	bool auth_told;        /* the session knows where a person signs in */
+	bool auth_told;        /* the client was asked to open the address of this sign-in */
+	unsigned auth_asked;   /* what the session was told of it */
 	const struct http_head *head; /* the head being told */
 	struct http_headers *headers[METHODS][SETS];
 	unsigned headers_gen;
@@ -228,8 +229,8 @@ static void challenged(struct bridge *b, const struct action *a)
 	enum auth_verdict v = b->head ? auth_bridge_on_challenge(b->auth, a->op, i < b->nused ? b->used[i] : 0, b->head, b->now) : AUTH_PASS;
 
 	if (v == AUTH_PARK) {
+		b->auth_told &= b->auth_state == AUTH_RUNNING;
 		b->auth_state = AUTH_RUNNING;
-		b->auth_told = false;
 	}
 	session_on_auth_pause(b->session, auth_bridge_pause_until(b->auth, b->now));
 	session_on_challenge(b->session, a->token, says[v], v == AUTH_REFUSE ? span_str(auth_bridge_text(b->auth)) : SPAN_NONE, b->now);
@@ -419,10 +420,13 @@ static void follow_auth(struct bridge *b)
 	else if (b->auth_state == AUTH_FAILED && was != AUTH_FAILED) {
 		session_on_auth_pause(b->session, auth_bridge_pause_until(b->auth, b->now));
 		session_on_auth(b->session, SIGNIN_REFUSED, span_str(auth_bridge_text(b->auth)), b->now);
-	} else if (b->auth_state == AUTH_RUNNING && !b->auth_told && auth_bridge_url(b->auth)) {
-		b->auth_told = true;
+	} else if (b->auth_state == AUTH_RUNNING && auth_bridge_asked(b->auth) != b->auth_asked) {
 		session_on_auth(b->session, SIGNIN_PENDING, span_str(auth_bridge_text(b->auth)), b->now);
-		session_on_auth_url(b->session, span_str(auth_bridge_url(b->auth)), b->now);
+		if (!b->auth_told && auth_bridge_url(b->auth)) {
+			b->auth_told = true;
+			session_on_auth_url(b->session, span_str(auth_bridge_url(b->auth)), b->now);
+		}
+		b->auth_asked = auth_bridge_asked(b->auth);
 	} else
 		return;
 	perform(b);

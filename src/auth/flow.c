@@ -343,6 +343,8 @@ void auth_on_locked(struct auth *a, const struct auth_record *r, int64_t now, in
 	if (a->step != STEP_LOCK)
 		return;
 	a->locked = true;
+	if (a->challenged)
+		snprintf(a->text, sizeof a->text, "signing in is under way");
 	settled = settled_by(a, r);
 	if (r && grant_adopt(a, r)) {
 		flow_fail(a, "no memory for signing in");

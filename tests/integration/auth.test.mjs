@@ -66,6 +66,36 @@ describe('signing in', { concurrency: 4 }, () => {
 		await until(async () => (await initialize(br)).result, 8000, 'a session after the sign-in');
 	});
 
+	signing('when the address was used and the window closed, the next answer gives another', { args: ['--hold-time', '600ms'] }, async ({ br }) => {
+		const first = initialize(br);
+		await until(() => SHORT.test(br.stderr), 8000, 'the address');
+		const [used] = SHORT.exec(br.stderr);
+		assert.equal((await fetch(used, { redirect: 'manual' })).status, 302);
+		const [url] = SHORT.exec(assertOwnError(await first, 'auth_required').message);
+		assert.notEqual(url, used);
+		await visit(url);
+		await until(async () => (await initialize(br)).result, 8000, 'a session after the sign-in');
+	});
+
+	signing('whoever waits for the sign-in of another process is told its address, while it is good', { args: ['--hold-time', '600ms'] }, async ({ srv, br, as, scratch, bridge }) => {
+		const first = initialize(br);
+		await until(() => SHORT.test(br.stderr), 8000, 'the address');
+		const second = bridge([srv.url, ...QUICK, '--hold-time', '600ms'], { env: NOBODY, scratch });
+		await fetch(SHORT.exec(br.stderr)[1], { redirect: 'manual' });
+		const { message } = assertOwnError(await initialize(second), 'auth_required');
+		assert.match(message, /another process/);
+		assert.equal((await visit(SHORT.exec(message)[1])).status, 200);
+		for (const b of [br, second]) await until(async () => (await initialize(b)).result, 8000, 'a session after the sign-in');
+		assert.equal(as.seen('/authorize').length, 1);
+		await first;
+	});
+
+	signing('a client is told the code of a device', { args: ['--hold-time', '600ms', '--device-code'], as: { pollsUntilConsent: 3 } }, async ({ br, as }) => {
+		const { message } = assertOwnError(await initialize(br), 'auth_required');
+		assert.ok(message.includes('ABCD-EFGH') && message.includes(`${as.origin}/go`), message);
+		await until(async () => (await initialize(br)).result, 12000, 'a session after the sign-in');
+	});
+
 	signing('the address works once, and the long one is shown nowhere', { args: ['--log-level', 'trace'] }, async ({ br, as }) => {
 		const waiting = initialize(br);
 		await until(() => SHORT.test(br.stderr), 8000, 'the address');

@@ -78,10 +78,16 @@ int client_identity(struct auth *a)
 	return 0;
 }
 
+/* The address that a redirect comes back to is registered as a whole; sign-ins
+ * of former versions have kept its port alone. */
 static bool registration_fits(const struct auth *a)
 {
-	return a->c.mode == AUTH_MODE_DEVICE || !a->rec.client_source ||
-	       strcmp(a->rec.client_source, "registered") != 0 || a->rec.redirect_port == a->port;
+	char uri[512];
+
+	if (a->c.mode == AUTH_MODE_DEVICE || !a->rec.client_source || strcmp(a->rec.client_source, "registered") != 0)
+		return true;
+	client_redirect_uri(a, uri, sizeof uri);
+	return a->rec.redirect_port == a->port && (!a->rec.redirect_uri || strcmp(a->rec.redirect_uri, uri) == 0);
 }
 
 static void register_client(struct auth *a);
@@ -236,6 +242,7 @@ static int read_registration(struct auth *a, struct span body)
 	struct json_scan scan;
 	struct buf id, secret, method;
 	struct secret *s = NULL;
+	char uri[512];
 	int64_t expires = 0;
 	int rc = -1;
 
@@ -261,6 +268,9 @@ static int read_registration(struct auth *a, struct span body)
 	        "registered");
 	a->rec.client_expires = s && expires > 0 ? expires : 0;
 	a->rec.redirect_port = a->port;
+	client_redirect_uri(a, uri, sizeof uri);
+	if (auth_set(&a->rec.redirect_uri, a->c.mode == AUTH_MODE_DEVICE ? SPAN_NONE : span_str(uri)))
+		rc = -1;
 out:
 	secret_free(s);
 	buf_wipe(&secret);

@@ -370,6 +370,7 @@ static void forget_registration(struct auth *a)
 	auth_set(&a->rec.client_id, SPAN_NONE);
 	auth_set(&a->rec.client_source, SPAN_NONE);
 	auth_set_secret(&a->rec.client_secret, SPAN_NONE);
+	auth_set(&a->rec.redirect_uri, SPAN_NONE);
 	a->rec.redirect_port = 0;
 }
 

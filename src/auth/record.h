@@ -24,7 +24,8 @@ struct auth_record {
 	char *client_auth;         /* none, client_secret_post, client_secret_basic, private_key_jwt */
 	char *client_source;       /* given, metadata-url, registered */
 	int64_t client_expires;    /* wall seconds; 0: never */
-	int redirect_port;         /* the registered one; 0: none */
+	char *redirect_uri;        /* the registered one */
+	int redirect_port;         /* in it; 0: none */
 	struct secret *access, *refresh;
 	char *token_type;          /* Bearer or DPoP */
 	char *scope;               /* asked for or granted, the union so far */

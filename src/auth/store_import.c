@@ -14,6 +14,7 @@
 
 #include "auth/md5.h"
 #include "auth/store_file.h"
+#include "base/url.h"
 #include "wire/json.h"
 
 #define IMPORT_MAX ((size_t)64 * 1024)
@@ -83,23 +84,28 @@ static int text_member(struct span obj, const char *key, char **text, struct sec
 	return rc;
 }
 
-/* The port of the first redirect URI, to come back to the registered one. */
-static int redirect_port(struct span info)
+/* The first redirect URI, and its port to come back to; neither where it is none. */
+static int take_redirect(struct auth_record *r, struct span info)
 {
 	struct json_iter it;
-	struct span uri;
-	const char *colon;
-	int port = 0;
+	struct span first;
+	struct url u;
+	struct buf b;
+	int rc = 0;
 
 	json_iter(&it, json_get(info, "redirect_uris"));
-	if (!json_next(&it, NULL, &uri) || json_type(uri) != '"' || uri.n < 10)
+	if (!json_next(&it, NULL, &first))
 		return 0;
-	colon = memchr(uri.p + 8, ':', uri.n - 8);
-	if (!colon)
-		return 0;
-	for (colon++; colon < uri.p + uri.n && *colon >= '0' && *colon <= '9' && port < 65536; colon++)
-		port = port * 10 + (*colon - '0');
-	return port < 65536 ? port : 0;
+	buf_init(&b, IMPORT_MAX);
+	if (json_string(first, &b) == 0 && b.len > 0 && !memchr(buf_data(&b), 0, b.len)) {
+		rc = auth_set(&r->redirect_uri, buf_span(&b));
+		if (rc == 0 && url_parse(&u, r->redirect_uri, NULL) == 0) {
+			r->redirect_port = u.port;
+			url_fini(&u);
+		}
+	}
+	buf_fini(&b);
+	return rc;
 }
 
 /* One of the two files: 1 read and well-formed, 0 not there or no use. */
@@ -137,8 +143,7 @@ static int take_client(struct auth_record *r, struct span c)
 		return -1;
 	if (!r->client_auth && auth_set(&r->client_auth, span_str(r->client_secret ? "client_secret_post" : "none")))
 		return -1;
-	r->redirect_port = redirect_port(c);
-	return 0;
+	return take_redirect(r, c);
 }
 
 /* Takes over what one version's directory holds under this hash. */

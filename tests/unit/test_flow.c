@@ -1126,6 +1126,32 @@ static void a_registered_port_is_taken_again_or_registered_anew(void **state)
 	world_free(w);
 }
 
+static void another_redirect_address_at_the_same_port_is_registered_anew(void **state)
+{
+	struct auth_config c = { .redirect_port = 5000 };
+	struct world *w = world_new(&c), *v;
+
+	(void)state;
+	start(w);
+	sign_in(w);
+	assert_string_equal(w->kept.redirect_uri, "http://127.0.0.1:5000/oauth/callback");
+	v = world_new(&c);
+	auth_free(v->a);
+	c.redirect_path = "/cb";
+	c.random_arg = v;
+	v->a = auth_new(&c, NULL);
+	assert_int_equal(auth_record_copy(&v->kept, &w->kept), 0);
+	v->has_kept = true;
+	start(v);
+	challenge(v, 1, 403, "Bearer error=insufficient_scope, scope=x");
+	answer(v, 200, PRM);
+	answer(v, 200, META);
+	expect(v, "https://as/register");
+	assert_non_null(strstr(v->body, "\"http://127.0.0.1:5000/cb\""));
+	world_free(v);
+	world_free(w);
+}
+
 /* ---- without a person ---------------------------------------------------------------------------- */
 
 static void client_credentials_ask_for_a_token_directly(void **state)
@@ -1995,6 +2021,7 @@ int main(void)
 		cmocka_unit_test(a_given_client_id_is_not_carried_to_another_server),
 		cmocka_unit_test(a_kept_sign_in_is_there_at_once),
 		cmocka_unit_test(a_registered_port_is_taken_again_or_registered_anew),
+		cmocka_unit_test(another_redirect_address_at_the_same_port_is_registered_anew),
 		cmocka_unit_test(client_credentials_ask_for_a_token_directly),
 		cmocka_unit_test(a_renewal_without_metadata_authenticates_as_before),
 		cmocka_unit_test(an_id_token_becomes_an_id_jag_becomes_a_token),

@@ -409,6 +409,7 @@ static void sign_ins_of_mcp_remote_are_read(void **state)
 	assert_true(span_is(secret_reveal(r.refresh), "RT"));
 	assert_string_equal(r.client_id, "cid");
 	assert_int_equal(r.redirect_port, 3334);
+	assert_string_equal(r.redirect_uri, "http://localhost:3334/oauth/callback");
 	assert_true(r.expires > r.obtained);
 	auth_record_fini(&r);
 	assert_int_equal(store_import(dir, "https://h/mcp", NULL, 0, NULL, &r, NULL), 0);

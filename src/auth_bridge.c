@@ -139,18 +139,18 @@ static bool changed(struct watched *w)
 	return is;
 }
 
-static bool reload_headers(struct auth_bridge *ab)
+static void reload_headers(struct auth_bridge *ab)
 {
 	struct err why = { "" };
 
 	watched_look(&ab->header_file);
 	if (options_reload_headers(ab->o, &why)) {
 		log_warn("--header-file: %s; going on with the headers as they were", why.text);
-		return false;
+		return;
 	}
 	options_register_secrets(ab->o, ab->redactor);
 	ab->reloads++;
-	return true;
+	ab->reloaded_at = auth_bridge_generation(ab);
 }
 
 static void look_at_files(struct auth_bridge *ab, int64_t now)
@@ -227,13 +227,14 @@ enum auth_verdict auth_bridge_on_challenge(struct auth_bridge *ab, uint64_t op, 
 {
 	enum auth_verdict v;
 
+	/* What is refused may be what --header-file held, an Authorization or not. */
+	if (head->status == 401 && used == auth_bridge_generation(ab) && ab->header_file.known && changed(&ab->header_file))
+		reload_headers(ab);
+	if (head->status == 401 && ab->reloads && used < ab->reloaded_at)
+		return AUTH_AGAIN;
 	if (ab->o->core.user_authorization) {
 		if (head->status != 401)
 			return AUTH_PASS;
-		if (used != auth_bridge_generation(ab))
-			return AUTH_AGAIN;
-		if (ab->o->header_file && ab->header_file.known && changed(&ab->header_file) && reload_headers(ab))
-			return AUTH_AGAIN;
 		snprintf(ab->text, sizeof ab->text, "The server refuses the Authorization header that the user's configuration gives "
 			"(HTTP 401). It is never replaced by a sign-in: the user has to correct or remove it.");
 		return AUTH_REFUSE;

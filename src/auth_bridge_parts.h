@@ -65,6 +65,7 @@ struct auth_bridge {
 
 	struct buf header;
 	unsigned header_of, reloads;
+	unsigned reloaded_at;      /* the generation since the last of them */
 	struct watched header_file, token_file;
 	int64_t looked_at;
 	char text[800];

@@ -241,6 +241,25 @@ describe('tokens', { concurrency: 2 }, () => {
 		}, { protect: { accept: (t) => t === good } });
 	});
 
+	it('a key in a header file is read again on a 401, before anybody is asked to sign in', { timeout: 60000 }, async () => {
+		const srv = await Server.start(), scratch = scratchDirectory(), file = path.join(scratch, 'headers');
+		let good = 'key-number-one';
+		srv.when((e) => e.path === '/mcp', (e) => { if (e.headers['x-api-key'] === good) return false; e.reply(401, {}, ''); });
+		fs.writeFileSync(file, 'X-Api-Key: key-number-one\n', { mode: 0o600 });
+		const b = new Bridge([srv.url, ...QUICK, '--header-file', file], { scratch, env: NOBODY });
+		try {
+			await b.connect();
+			good = 'key-number-two';
+			fs.writeFileSync(file, 'X-Api-Key: key-number-two\n');
+			assertText(await b.call('echo', { text: 'new' }), 'new');
+			assert.ok(srv.exchanges.every((e) => e.path === '/mcp'), 'no sign-in was begun');
+			await b.finish();
+		} finally {
+			await b.destroy();
+			await srv.stop();
+		}
+	});
+
 	it('a header file is read again on a 401', { timeout: 60000 }, () => {
 		let good = 'header-token-one';
 		return together(async ({ scratch, bridge }) => {

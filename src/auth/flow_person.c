@@ -263,7 +263,7 @@ void person_on_device(struct auth *a, const struct auth_answer *ans)
 
 bool person_poll_again(struct auth *a, const struct auth_answer *ans, const char *error)
 {
-	if (!ans->ok || ans->status >= 500)
+	if (!ans->ok || ans->status == 429 || ans->status >= 500)
 		a->poll_ms *= 2; /* RFC 8628, 3.5 */
 	else if (strcmp(error, "slow_down") == 0)
 		a->poll_ms += 5000;

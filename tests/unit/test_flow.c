@@ -1303,6 +1303,9 @@ static void a_device_code_is_shown_and_polled_for(void **state)
 	answer(w, 0, "");
 	assert_int_equal(auth_deadline(w->a), w->now + 14000);
 	pass(w, 14000);
+	answer(w, 429, "<html>slower</html>");
+	assert_int_equal(auth_deadline(w->a), w->now + 28000);
+	pass(w, 28000);
 	assert_true(form_has(w->body, "device_code=DC"));
 	answer(w, 200, TOKEN);
 	assert_int_equal(auth_phase(w->a), AUTH_HAVE);

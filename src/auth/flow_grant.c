@@ -307,11 +307,26 @@ static int take_token(struct auth *a, const struct token_answer *t)
 	return 0;
 }
 
+/* The refresh token is no way out; a person may be one, if a token is needed. */
+static void refresh_is_over(struct auth *a, const char *error)
+{
+	auth_set_secret(&a->rec.refresh, SPAN_NONE);
+	flow_do(a, AUTH_DO_SAVE);
+	if (a->challenged)
+		client_begin(a);
+	else
+		flow_fail(a, "the authorization server refused to refresh the token (%s)", error);
+}
+
 static void on_token(struct auth *a, const struct token_answer *t)
 {
 	if ((strcmp(t->type, "DPoP") == 0) != a->c.dpop) {
 		flow_fail(a, a->c.dpop ? "the authorization server does not bind tokens to a key (DPoP), as --dpop demands" :
 		                         "the authorization server gave a DPoP token that was not asked for");
+		return;
+	}
+	if (a->c.use_id_token && !t->id_token && a->step == STEP_REFRESH) {
+		refresh_is_over(a, "it gave no ID token"); /* a sign-in does */
 		return;
 	}
 	if (a->c.use_id_token && !t->id_token) {
@@ -326,17 +341,6 @@ static void on_token(struct auth *a, const struct token_answer *t)
 	flow_log(a, AUTH_LOG_INFO, "%s; the token is good for %" PRId64 " s",
 	         a->step == STEP_REFRESH ? "token refreshed" : "signed in", t->expires_in);
 	flow_succeed(a);
-}
-
-/* The refresh token is no way out; a person may be one, if a token is needed. */
-static void refresh_is_over(struct auth *a, const char *error)
-{
-	auth_set_secret(&a->rec.refresh, SPAN_NONE);
-	flow_do(a, AUTH_DO_SAVE);
-	if (a->challenged)
-		client_begin(a);
-	else
-		flow_fail(a, "the authorization server refused to refresh the token (%s)", error);
 }
 
 /* The answer speaks of the server's state, or of this one proof, and not of the grant. */

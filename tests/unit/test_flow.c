@@ -1004,6 +1004,29 @@ static void more_scope_is_the_union_and_three_times_at_most(void **state)
 	world_free(w);
 }
 
+static void a_refresh_without_the_id_token_that_is_sent_leads_to_a_sign_in(void **state)
+{
+	struct auth_config c = { .use_id_token = true };
+	struct world *w = world_new(&c);
+
+	(void)state;
+	start(w);
+	to_person(w, META);
+	redirect(w, "code=c1");
+	answer(w, 200, "{\"access_token\":\"AT1\",\"id_token\":\"ID1\",\"token_type\":\"Bearer\",\"refresh_token\":\"RT1\"}");
+	assert_header(w, "Authorization: Bearer ID1");
+	challenge(w, 2, 401, NULL);
+	answer(w, 200, PRM);
+	answer(w, 200, META);
+	assert_true(form_has(w->body, "refresh_token=RT1"));
+	answer(w, 200, "{\"access_token\":\"AT2\",\"token_type\":\"Bearer\",\"refresh_token\":\"RT2\"}");
+	assert_int_equal(w->browses, 2);
+	redirect(w, "code=c2");
+	answer(w, 200, "{\"access_token\":\"AT3\",\"id_token\":\"ID3\",\"token_type\":\"Bearer\"}");
+	assert_header(w, "Authorization: Bearer ID3");
+	world_free(w);
+}
+
 static void the_brakes_hold_whatever_the_server_says(void **state)
 {
 	struct auth_config c = { 0 };
@@ -2019,6 +2042,7 @@ int main(void)
 		cmocka_unit_test(a_second_401_waits_for_the_same_flow),
 		cmocka_unit_test(a_late_401_of_an_old_token_is_just_sent_again),
 		cmocka_unit_test(more_scope_is_the_union_and_three_times_at_most),
+		cmocka_unit_test(a_refresh_without_the_id_token_that_is_sent_leads_to_a_sign_in),
 		cmocka_unit_test(the_brakes_hold_whatever_the_server_says),
 		cmocka_unit_test(another_authorization_server_gets_nothing_of_the_old_one),
 		cmocka_unit_test(a_given_client_id_is_not_carried_to_another_server),

@@ -127,9 +127,11 @@ static void do_save(struct auth_bridge *ab)
 {
 	struct store *s = store_of(ab, true);
 	struct err why = { "" };
+	bool ok = s && store_save(s, auth_record(ab->auth), &why) == 0;
 
-	if (s && store_save(s, auth_record(ab->auth), &why))
+	if (s && !ok)
 		log_warn("the sign-in could not be kept: %s", why.text);
+	auth_on_saved(ab->auth, ok);
 }
 
 static void do_unlock(struct auth_bridge *ab)

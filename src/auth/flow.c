@@ -343,6 +343,9 @@ void auth_on_locked(struct auth *a, const struct auth_record *r, int64_t now, in
 	if (a->step != STEP_LOCK)
 		return;
 	a->locked = true;
+	r = grant_kept(a, r);
+	if (a->unsaved && !r)
+		flow_do(a, AUTH_DO_SAVE);
 	if (a->challenged)
 		snprintf(a->text, sizeof a->text, "signing in is under way");
 	settled = settled_by(a, r);
@@ -360,6 +363,11 @@ void auth_on_locked(struct auth *a, const struct auth_record *r, int64_t now, in
 	} else {
 		discover_begin(a);
 	}
+}
+
+void auth_on_saved(struct auth *a, bool ok)
+{
+	a->unsaved = !ok;
 }
 
 void auth_on_lock_busy(struct auth *a, const char *url)

@@ -74,7 +74,7 @@ enum auth_phase {
 enum auth_do {
 	AUTH_DO_NOTHING,
 	AUTH_DO_LOAD,     /* read the stored record; then auth_on_loaded() */
-	AUTH_DO_SAVE,     /* write auth_record() */
+	AUTH_DO_SAVE,     /* write auth_record(); then auth_on_saved() */
 	AUTH_DO_LOCK,     /* get the cross-process lock, however long it takes, then read the
 	                   * record again and say auth_on_locked() */
 	AUTH_DO_UNLOCK,   /* release it, or stop trying */
@@ -159,6 +159,8 @@ void auth_sign_in(struct auth *a, struct span www_authenticate, int64_t now, int
 
 void auth_on_loaded(struct auth *a, const struct auth_record *r, int64_t now, int64_t wall); /* NULL: none */
 void auth_on_locked(struct auth *a, const struct auth_record *r, int64_t now, int64_t wall);
+/* What became of AUTH_DO_SAVE. What could not be kept is not given up for what is kept. */
+void auth_on_saved(struct auth *a, bool ok);
 /* The lock is held by another process, which shows this address (may be ""). */
 void auth_on_lock_busy(struct auth *a, const char *url);
 void auth_on_http(struct auth *a, uint64_t token, const struct auth_answer *ans, int64_t now, int64_t wall);

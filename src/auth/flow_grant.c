@@ -59,6 +59,7 @@ int grant_adopt(struct auth *a, const struct auth_record *r)
 
 	if (auth_record_copy(&copy, r))
 		return -1;
+	a->unsaved = false;
 	same = copy.access && a->rec.access && secret_equal(copy.access, secret_reveal(a->rec.access));
 	auth_record_fini(&a->rec);
 	a->rec = copy;
@@ -403,9 +404,14 @@ static void on_refused(struct auth *a, const struct auth_answer *ans, const stru
 	}
 }
 
+const struct auth_record *grant_kept(const struct auth *a, const struct auth_record *r)
+{
+	return a->unsaved && r && r->obtained <= a->rec.obtained ? NULL : r;
+}
+
 void grant_on_reread(struct auth *a, const struct auth_record *r)
 {
-	bool newer = r && r->refresh && r->access &&
+	bool newer = grant_kept(a, r) && r->refresh && r->access &&
 	             !(a->rec.refresh && secret_equal(r->refresh, secret_reveal(a->rec.refresh)));
 
 	if (!newer) {

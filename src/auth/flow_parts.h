@@ -74,6 +74,7 @@ struct auth {
 	int64_t now, wall;           /* of the fact being handled */
 
 	struct auth_record rec;
+	bool unsaved;                /* it is newer than what is kept */
 	struct jwt_key *dpop;
 	struct buf rs_nonce, as_nonce;
 	unsigned generation;
@@ -195,6 +196,8 @@ int grant_dpop_key(struct auth *a);
 void grant_on_token(struct auth *a, const struct auth_answer *ans);
 void grant_on_exchange(struct auth *a, const struct auth_answer *ans);
 void grant_on_reread(struct auth *a, const struct auth_record *r);
+/* The record that was kept, unless it is the one that could not be replaced: then NULL. */
+const struct auth_record *grant_kept(const struct auth *a, const struct auth_record *r);
 /* Plans the next refresh for the token there is. */
 void grant_plan(struct auth *a);
 /* Takes over a record: its token, scope, client and DPoP key. */

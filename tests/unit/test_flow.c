@@ -36,7 +36,7 @@ struct world {
 	enum auth_file which;
 	int saves, tokens, browses, unlocks, logs;
 	struct auth_record kept;
-	bool has_kept, lock_busy;
+	bool has_kept, lock_busy, disk_full;
 	unsigned char counter;
 	const char *circuit; /* the last state of a breaker that was logged */
 };
@@ -124,6 +124,9 @@ static void run(struct world *w)
 			break;
 		case AUTH_DO_SAVE:
 			w->saves++;
+			auth_on_saved(w->a, !w->disk_full);
+			if (w->disk_full)
+				break;
 			auth_record_fini(&w->kept);
 			assert_int_equal(auth_record_copy(&w->kept, auth_record(w->a)), 0);
 			w->has_kept = true;
@@ -925,6 +928,40 @@ static void a_refused_refresh_token_leads_to_a_sign_in_when_one_is_needed(void *
 	answer(w, 400, "{\"error\":\"invalid_grant\"}");
 	assert_int_equal(w->browses, 2);
 	assert_null(w->kept.refresh);
+	world_free(w);
+}
+
+static void what_could_not_be_kept_is_not_given_up_for_what_is(void **state)
+{
+	struct auth_config c = { 0 };
+	struct world *w = world_new(&c);
+
+	(void)state;
+	start(w);
+	sign_in(w);
+	w->disk_full = true;
+	pass(w, 3540000);
+	answer(w, 200, "{\"access_token\":\"AT2\",\"token_type\":\"Bearer\",\"expires_in\":3600,\"refresh_token\":\"RT2\"}");
+	assert_true(span_is(secret_reveal(w->kept.refresh), "RT1"));
+	/* The old token in the store is nobody's renewal. */
+	challenge(w, 2, 401, NULL);
+	answer(w, 200, PRM);
+	answer(w, 200, META);
+	assert_true(form_has(w->body, "refresh_token=RT2"));
+	w->disk_full = false;
+	answer(w, 200, "{\"access_token\":\"AT3\",\"token_type\":\"Bearer\",\"expires_in\":3600,\"refresh_token\":\"RT3\"}");
+	assert_true(span_is(secret_reveal(w->kept.refresh), "RT3"));
+	w->disk_full = true;
+	pass(w, 3540000);
+	answer(w, 200, "{\"access_token\":\"AT4\",\"token_type\":\"Bearer\",\"expires_in\":3600,\"refresh_token\":\"RT4\"}");
+	/* But what another process has got since is. */
+	w->wall += 10;
+	auth_set_secret(&w->kept.access, SPAN_LIT("AT9"));
+	auth_set_secret(&w->kept.refresh, SPAN_LIT("RT9"));
+	w->kept.obtained = w->wall;
+	w->kept.expires = w->wall + 3600;
+	challenge(w, 3, 401, NULL);
+	assert_header(w, "Authorization: Bearer AT9");
 	world_free(w);
 }
 
@@ -2038,6 +2075,7 @@ int main(void)
 		cmocka_unit_test(a_refresh_that_is_refused_for_another_reason_asks_a_person_and_forgets_nothing),
 		cmocka_unit_test(invalid_grant_after_a_lost_race_is_no_sign_out),
 		cmocka_unit_test(a_refused_refresh_token_leads_to_a_sign_in_when_one_is_needed),
+		cmocka_unit_test(what_could_not_be_kept_is_not_given_up_for_what_is),
 		cmocka_unit_test(whoever_waited_for_the_lock_takes_what_the_other_got),
 		cmocka_unit_test(a_second_401_waits_for_the_same_flow),
 		cmocka_unit_test(a_late_401_of_an_old_token_is_just_sent_again),

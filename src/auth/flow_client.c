@@ -40,6 +40,14 @@ int client_scope(struct auth *a)
 	return rc;
 }
 
+void client_on_refused(struct auth *a, const char *error)
+{
+	if (strcmp(error, "invalid_scope") != 0 || a->step_up || !a->rec.scope)
+		return;
+	auth_set(&a->rec.scope, SPAN_NONE);
+	flow_do(a, AUTH_DO_SAVE);
+}
+
 /* ---- identity --------------------------------------------------------------------------- */
 
 static int be(struct auth *a, const char *id, const struct secret *secret, const char *method, const char *source)

@@ -400,6 +400,7 @@ static void on_refused(struct auth *a, const struct auth_answer *ans, const stru
 	} else {
 		if (forgotten)
 			flow_do(a, AUTH_DO_SAVE);
+		client_on_refused(a, t->error);
 		flow_fail(a, "the authorization server refused to give a token (%s)", t->error);
 	}
 }

@@ -174,6 +174,9 @@ void client_on_listening(struct auth *a, int port, const char *why);
 void client_on_registered(struct auth *a, const struct auth_answer *ans);
 void client_redirect_uri(const struct auth *a, char *out, size_t n);
 int client_scope(struct auth *a);
+/* The authorization server refused what was asked for, with this error code:
+ * scopes of former sign-ins are not asked for again where they may be why. */
+void client_on_refused(struct auth *a, const char *error);
 /* Takes the identity that needs no registration: 1 taken, 0 none, -1 no memory. */
 int client_identity(struct auth *a);
 

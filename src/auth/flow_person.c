@@ -136,6 +136,7 @@ static void on_refusal(struct auth *a, struct buf *error)
 		if (buf_data(error)[i] > ' ' && buf_data(error)[i] <= '~')
 			word[n++] = buf_data(error)[i];
 	word[n] = '\0';
+	client_on_refused(a, word);
 	if (strcmp(word, "access_denied") == 0)
 		flow_fail(a, "the sign-in was declined in the browser (access_denied)");
 	else
@@ -241,13 +242,27 @@ static int show_device(struct auth *a, struct span body)
 	return rc;
 }
 
+static void on_device_refused(struct auth *a, const struct auth_answer *ans)
+{
+	struct token_answer t;
+	bool says_why = token_answer_read(&t, ans->status, ans->body, NULL) == TOKEN_REFUSED;
+
+	if (says_why)
+		client_on_refused(a, t.error);
+	flow_fail(a, "the authorization server gave no device code (%s)", says_why ? t.error : "it refused");
+	token_answer_fini(&t);
+}
+
 void person_on_device(struct auth *a, const struct auth_answer *ans)
 {
 	struct json_scan scan;
 
-	if (!ans->ok || ans->status != 200) {
-		flow_fail(a, "the authorization server gave no device code (%s)",
-		          ans->ok ? "it refused" : ans->detail ? ans->detail : "no answer");
+	if (!ans->ok) {
+		flow_fail(a, "the authorization server gave no device code (%s)", ans->detail ? ans->detail : "no answer");
+		return;
+	}
+	if (ans->status != 200) {
+		on_device_refused(a, ans);
 		return;
 	}
 	if (json_scan(ans->body.p, ans->body.n, &scan, NULL, 0) != JSON_OK || scan.type != '{' || show_device(a, scan.text)) {

@@ -1064,6 +1064,40 @@ static void a_refresh_without_the_id_token_that_is_sent_leads_to_a_sign_in(void 
 	world_free(w);
 }
 
+static void scopes_that_the_server_has_given_up_are_not_asked_for_for_ever(void **state)
+{
+	static const char prm[] = "{\"resource\":\"https://h/mcp\",\"authorization_servers\":[\"https://as\"],\"scopes_supported\":[\"new\"]}";
+	struct auth_config c = { 0 };
+	struct world *w = world_new(&c);
+
+	(void)state;
+	start(w);
+	sign_in(w);
+	auth_set_secret(&w->kept.refresh, SPAN_NONE);
+	auth_set_secret(&w->kept.access, SPAN_LIT("old"));
+	w->kept.expires = w->wall;
+	challenge(w, 2, 401, NULL);
+	answer(w, 200, prm);
+	answer(w, 200, META);
+	assert_true(form_has(w->browse, "scope=a%20b%20new")); /* what was granted may be needed still */
+	redirect(w, "error=invalid_scope");
+	assert_int_equal(auth_phase(w->a), AUTH_GAVE_UP);
+	challenge(w, 3, 401, NULL);
+	answer(w, 200, prm);
+	answer(w, 200, META);
+	assert_true(form_has(w->browse, "scope=new"));
+	redirect(w, "code=c");
+	answer(w, 200, TOKEN);
+	/* A scope more that is not to be had costs none of the others. */
+	challenge(w, 4, 403, "Bearer error=insufficient_scope, scope=x");
+	answer(w, 200, prm);
+	answer(w, 200, META);
+	assert_true(form_has(w->browse, "scope=new%20x"));
+	redirect(w, "error=invalid_scope");
+	assert_string_equal(w->kept.scope, "new");
+	world_free(w);
+}
+
 static void the_brakes_hold_whatever_the_server_says(void **state)
 {
 	struct auth_config c = { 0 };
@@ -2081,6 +2115,7 @@ int main(void)
 		cmocka_unit_test(a_late_401_of_an_old_token_is_just_sent_again),
 		cmocka_unit_test(more_scope_is_the_union_and_three_times_at_most),
 		cmocka_unit_test(a_refresh_without_the_id_token_that_is_sent_leads_to_a_sign_in),
+		cmocka_unit_test(scopes_that_the_server_has_given_up_are_not_asked_for_for_ever),
 		cmocka_unit_test(the_brakes_hold_whatever_the_server_says),
 		cmocka_unit_test(another_authorization_server_gets_nothing_of_the_old_one),
 		cmocka_unit_test(a_given_client_id_is_not_carried_to_another_server),

@@ -12,6 +12,9 @@
 
 /* Nonces of a server that never takes one: how often an operation goes along. */
 #define MAX_NONCES 2
+/* A stream that is held open for days is one operation; what it met so long ago
+ * does not count any more, since it has been let in after that. */
+#define OPERATION_FORGET_MS 600000
 
 static struct operation *operation(struct auth *a, uint64_t op)
 {
@@ -20,10 +23,16 @@ static struct operation *operation(struct auth *a, uint64_t op)
 
 	for (i = 0; i < FLOW_OPERATIONS; i++)
 		if (a->ops[i].op == op && op)
-			return &a->ops[i];
-	o = &a->ops[a->next_op];
-	a->next_op = (a->next_op + 1) % FLOW_OPERATIONS;
-	*o = (struct operation){ .op = op };
+			break;
+	if (i == FLOW_OPERATIONS) {
+		i = a->next_op;
+		a->next_op = (a->next_op + 1) % FLOW_OPERATIONS;
+		a->ops[i].at = INT64_MIN / 2;
+	}
+	o = &a->ops[i];
+	if (a->now - o->at > OPERATION_FORGET_MS)
+		*o = (struct operation){ .op = op };
+	o->at = a->now;
 	return o;
 }
 
@@ -93,13 +102,14 @@ static enum auth_verdict join_flow(struct auth *a, const struct challenge *c)
 enum auth_verdict auth_on_challenge(struct auth *a, uint64_t op, unsigned used, int status,
 	struct span www_authenticate, struct span dpop_nonce, int64_t now, int64_t wall)
 {
-	struct operation *o = operation(a, op);
+	struct operation *o;
 	struct challenge c;
 	enum auth_verdict v;
 	bool step_up = status == 403;
 
 	a->now = now;
 	a->wall = wall;
+	o = operation(a, op);
 	auth_on_nonce(a, dpop_nonce);
 	if (challenge_parse(&c, www_authenticate))
 		return status == 401 ? refuse(a, "the server's WWW-Authenticate header is beyond all limits") : AUTH_PASS;

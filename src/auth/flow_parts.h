@@ -117,7 +117,7 @@ struct auth {
 	struct queued current;
 	bool overflow;
 
-	struct operation { uint64_t op; int flows, nonces; } ops[FLOW_OPERATIONS];
+	struct operation { uint64_t op; int flows, nonces; int64_t at; } ops[FLOW_OPERATIONS];
 	size_t next_op;
 	struct dependency servers[FLOW_DEPENDENCIES], *asked; /* asked: by the exchange that runs */
 	struct breaker_view away;    /* of them */

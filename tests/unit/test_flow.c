@@ -807,6 +807,29 @@ static void a_401_refreshes_after_reading_the_metadata_again(void **state)
 	world_free(w);
 }
 
+static void an_operation_of_days_refreshes_each_time(void **state)
+{
+	struct auth_config c = { 0 };
+	struct world *w = world_new(&c);
+	char token[128];
+	int i;
+
+	(void)state;
+	start(w);
+	sign_in(w);
+	for (i = 2; i < 8; i++) {
+		assert_int_equal(challenge(w, 2, 401, NULL), AUTH_PARK);
+		answer(w, 200, PRM);
+		answer(w, 200, META);
+		assert_true(form_has(w->body, "refresh_token=RT1"));
+		snprintf(token, sizeof token, "{\"access_token\":\"AT%d\",\"token_type\":\"Bearer\"}", i);
+		answer(w, 200, token);
+		pass(w, 86400000);
+	}
+	assert_int_equal(w->browses, 1);
+	world_free(w);
+}
+
 static void network_trouble_during_a_refresh_is_no_sign_out(void **state)
 {
 	struct auth_config c = { 0 };
@@ -2104,6 +2127,7 @@ int main(void)
 		cmocka_unit_test(a_token_is_refreshed_before_it_expires_and_rotation_is_kept),
 		cmocka_unit_test(a_refresh_that_fails_ahead_of_time_harms_nobody),
 		cmocka_unit_test(a_401_refreshes_after_reading_the_metadata_again),
+		cmocka_unit_test(an_operation_of_days_refreshes_each_time),
 		cmocka_unit_test(network_trouble_during_a_refresh_is_no_sign_out),
 		cmocka_unit_test(trouble_told_as_an_oauth_error_is_no_sign_out),
 		cmocka_unit_test(a_refresh_that_is_refused_for_another_reason_asks_a_person_and_forgets_nothing),

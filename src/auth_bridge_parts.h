@@ -19,7 +19,7 @@ struct auth_setup {
 	struct buf params;                   /* authorize_params, form-encoded */
 	char *state_dir, *config_dir;
 	struct buf variant_text;             /* what the variants below point into */
-	struct span variants[64];
+	struct span *variants;
 	size_t nvariants;
 };
 

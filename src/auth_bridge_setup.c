@@ -17,6 +17,7 @@
 
 #define KEY_FILE_MAX ((size_t)16 * 1024)
 #define PARAMS_MAX ((size_t)8 * 1024)
+#define VARIANTS 10 /* besides the headers */
 #define VARIANT_MAX ((size_t)1024 * 1024)
 
 static void random_bytes(void *arg, void *p, size_t n)
@@ -136,8 +137,6 @@ static int put_variant(struct auth_setup *s, const char *name, struct span value
 
 	if (!value.p)
 		return 0;
-	if (s->nvariants == sizeof s->variants / sizeof *s->variants)
-		return -1;
 	if (buf_puts(&s->variant_text, name) || buf_puts(&s->variant_text, "=") || buf_add(&s->variant_text, value))
 		return -1;
 	s->variants[s->nvariants++] = span_make(NULL, s->variant_text.len - at);
@@ -150,8 +149,9 @@ static int write_variants(struct auth_setup *s, const struct options *o)
 	char mode[4];
 	size_t i, at = 0;
 
+	s->variants = calloc(VARIANTS + o->headers.n, sizeof *s->variants);
 	snprintf(mode, sizeof mode, "%d", (int)s->c.mode);
-	if (put_variant(s, "mode", span_str(mode)) || put_variant(s, "client_id", span_str(s->c.client_id)) ||
+	if (!s->variants || put_variant(s, "mode", span_str(mode)) || put_variant(s, "client_id", span_str(s->c.client_id)) ||
 	    put_variant(s, "client_metadata_url", span_str(a->client_metadata_url)) ||
 	    put_variant(s, "token_endpoint", span_str(a->token_endpoint)) ||
 	    put_variant(s, "idp", span_str(a->idp_token_endpoint)) || put_variant(s, "resource", span_str(a->resource)) ||
@@ -222,6 +222,7 @@ void auth_setup_fini(struct auth_setup *s)
 	buf_fini(&s->params);
 	buf_wipe(&s->variant_text);
 	buf_fini(&s->variant_text);
+	free(s->variants);
 	free(s->state_dir);
 	free(s->config_dir);
 	memset(s, 0, sizeof *s);

@@ -99,6 +99,11 @@ describe('the environment', { concurrency: 4 }, () => {
 		assert.match(stderr, /MCP_HOLDFAST_REQUEST_TIMEOUT|request-timeout/);
 	});
 
+	scenario('takes headers without number', { args: Array.from({ length: 100 }, (_, i) => ['-H', `X-Number-${i}: ${i}`]).flat() }, async ({ srv, br }) => {
+		await br.call('echo', { text: 'a' });
+		assert.equal(srv.seen('tools/call')[0].headers['x-number-99'], '99');
+	});
+
 	scenario('expands ${NAME} in header values', { env: { MY_TOKEN: 'expanded-token-value' }, args: ['-H', 'X-Token: Bearer ${MY_TOKEN}!'] }, async ({ srv, br }) => {
 		await br.call('echo');
 		assert.equal(srv.seen('tools/call')[0].headers['x-token'], 'Bearer expanded-token-value!');

@@ -16,6 +16,7 @@
 
 #define VALUE_FILE_MAX ((size_t)64 * 1024)
 #define HELPER_MS 30000
+#define IN_VAIN "!"          /* published by a process whose sign-in has failed */
 #define LOCK_POLL_MS 60      /* and up to as much again */
 #define IMPORT_HEADERS 32
 #define DRAIN_ROUNDS 64      /* facts and actions feed each other; more is a fault of ours */
@@ -108,11 +109,17 @@ void bridge_try_lock(struct auth_bridge *ab, int64_t now)
 
 	if (rc == 0) {
 		ab->lock_at = now + LOCK_POLL_MS + (int64_t)randombytes_uniform(LOCK_POLL_MS);
-		store_published(s, url, sizeof url);
+		if (store_published(s, url, sizeof url) || strcmp(url, IN_VAIN) == 0)
+			url[0] = '\0';
 		auth_on_lock_busy(ab->auth, url);
 		note_busy(ab, url);
 		return;
 	}
+	ab->vain = rc > 0 && s && ab->busy && store_published(s, url, sizeof url) == 0 && strcmp(url, IN_VAIN) == 0;
+	if (ab->vain)
+		auth_on_lock_vain(ab->auth);
+	else if (s)
+		store_publish(s, "");
 	note_busy(ab, NULL);
 	if (rc < 0)
 		log_warn("going on without the lock between processes: %s", why.text);
@@ -138,8 +145,11 @@ static void do_unlock(struct auth_bridge *ab)
 {
 	ab->lock_at = 0;
 	note_busy(ab, NULL);
-	if (ab->store)
+	if (ab->store) {
+		store_publish(ab->store, (ab->person_asked || ab->vain) && auth_phase(ab->auth) == AUTH_GAVE_UP ? IN_VAIN : "");
 		store_unlock(ab->store);
+	}
+	ab->person_asked = ab->vain = false;
 }
 
 /* ---- exchanges ------------------------------------------------------------------------------ */
@@ -244,6 +254,7 @@ static void do_browse(struct auth_bridge *ab, const char *url)
 		auth_abort(ab->auth, "no memory for signing in");
 		return;
 	}
+	ab->person_asked = true;
 	log_warn("a sign-in is needed: open %s in a browser on this machine", address);
 	if (!ab->o->auth.browser && isatty(STDERR_FILENO))
 		dprintf(STDERR_FILENO, "Open this address in a browser to sign in:\n%s\n", url);
@@ -342,6 +353,7 @@ static void perform(struct auth_bridge *ab, const struct auth_action *a, int64_t
 	case AUTH_DO_SHOW:
 		log_warn("%s", a->text);
 		ab->asked++;
+		ab->person_asked = true;
 		if (ab->tell_person)
 			dprintf(STDERR_FILENO, "%s\n", a->text);
 		break;

@@ -62,6 +62,7 @@ struct auth_bridge {
 	bool busy;                 /* another process holds it, and shows this address */
 	char busy_url[128];
 	unsigned asked;
+	bool person_asked, vain;   /* under the lock that we hold; by the one before us, in vain */
 
 	struct buf header;
 	unsigned header_of, reloads;

@@ -111,7 +111,7 @@ static void reset_flow(struct auth *a)
 {
 	circuit_on_end(a);
 	a->step = STEP_IDLE;
-	a->step_up = a->fresh = a->locked = a->listening = a->guessed = a->trouble = a->place_lost = a->held = false;
+	a->step_up = a->fresh = a->vain = a->locked = a->listening = a->guessed = a->trouble = a->place_lost = a->held = false;
 	a->nonce_retried = a->http_running = a->challenged = false;
 	a->http_again_at = a->poll_at = a->person_until = a->hold_until = a->hold_pause_ms = 0;
 	a->candidate = a->redirects = a->http_tries = a->port = 0;
@@ -376,6 +376,11 @@ void auth_on_lock_busy(struct auth *a, const char *url)
 		snprintf(a->text, sizeof a->text, "another process on this machine is signing in; open %s in a browser", url);
 	else if (a->step == STEP_LOCK)
 		snprintf(a->text, sizeof a->text, "another process on this machine is signing in; its sign-in is waited for");
+}
+
+void auth_on_lock_vain(struct auth *a)
+{
+	a->vain = a->step == STEP_LOCK;
 }
 
 void auth_on_listening(struct auth *a, int port, const char *why, int64_t now)

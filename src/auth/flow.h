@@ -163,6 +163,9 @@ void auth_on_locked(struct auth *a, const struct auth_record *r, int64_t now, in
 void auth_on_saved(struct auth *a, bool ok);
 /* The lock is held by another process, which shows this address (may be ""). */
 void auth_on_lock_busy(struct auth *a, const char *url);
+/* And its sign-in has failed: to be said before auth_on_locked(). A person who
+ * has just declined, or is not there, is not asked again by each that waited. */
+void auth_on_lock_vain(struct auth *a);
 void auth_on_http(struct auth *a, uint64_t token, const struct auth_answer *ans, int64_t now, int64_t wall);
 /* port 0: could not listen, why says so. */
 void auth_on_listening(struct auth *a, int port, const char *why, int64_t now);

@@ -116,8 +116,13 @@ static void go_on(struct auth *a)
 
 void client_begin(struct auth *a)
 {
-	int64_t wait = bucket_take(&a->people, a->now);
+	int64_t wait;
 
+	if (a->vain) {
+		flow_fail(a, "the sign-in that another process on this machine had begun was not finished");
+		return;
+	}
+	wait = bucket_take(&a->people, a->now);
 	if (wait > 0) {
 		flow_fail(a, "too many sign-ins were started; the next one is possible in %d s", (int)(wait / 1000) + 1);
 		return;

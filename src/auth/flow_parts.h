@@ -84,6 +84,7 @@ struct auth {
 	/* The flow under way. */
 	bool challenged;             /* a token is needed; else it is a refresh ahead of time */
 	bool step_up, fresh;         /* fresh: the refresh token is no way out */
+	bool vain;                   /* a person was asked by the process that was waited for, in vain */
 	bool locked, listening, guessed; /* guessed: 2025-03-26, no resource metadata */
 	bool trouble;                /* a candidate failed for network reasons */
 	bool place_lost;             /* a place of the server's metadata gave no answer in this round */

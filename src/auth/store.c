@@ -125,6 +125,7 @@ void store_close(struct store *s)
 {
 	if (!s)
 		return;
+	store_publish(s, "");
 	store_unlock(s);
 	secret_free(s->key);
 	free(s->dir);
@@ -380,19 +381,18 @@ void store_unlock(struct store *s)
 {
 	if (s->lock < 0)
 		return;
-	store_publish(s, "");
 	close(s->lock); /* lets go of the lock, too; the file stays, or two could hold two of them */
 	s->lock = -1;
 }
 
-void store_publish(struct store *s, const char *url)
+void store_publish(struct store *s, const char *word)
 {
-	size_t n = strlen(url);
+	size_t n = strlen(word);
 
 	if (s->lock < 0 || ftruncate(s->lock, 0) || n == 0)
 		return;
-	if (pwrite(s->lock, url, n, 0) != (ssize_t)n && ftruncate(s->lock, 0))
-		note(s, "the sign-in address can not be told to other processes");
+	if (pwrite(s->lock, word, n, 0) != (ssize_t)n && ftruncate(s->lock, 0))
+		note(s, "what is under way can not be told to other processes");
 }
 
 int store_published(struct store *s, char *out, size_t n)

@@ -43,8 +43,9 @@ int store_forget(struct store *s, struct err *e);
  * the kernel when the process ends. */
 int store_try_lock(struct store *s, struct err *e);
 void store_unlock(struct store *s);
-/* The holder's address for a person, for those who wait ("" for none). */
-void store_publish(struct store *s, const char *url);
+/* What the holder has to say to those who wait, such as an address for a person
+ * ("" for nothing). It stands there until the next word, whoever holds the lock. */
+void store_publish(struct store *s, const char *word);
 int store_published(struct store *s, char *out, size_t n);
 
 /* Every record in the directory, any server, that opens under the key. */

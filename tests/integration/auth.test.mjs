@@ -126,6 +126,21 @@ describe('signing in', { concurrency: 4 }, () => {
 		assert.ok((await again).result);
 	});
 
+	signing('whoever declines is not asked again by every process that waited', { as: { refuse: 'access_denied' } }, async ({ srv, br, as, scratch, bridge }) => {
+		const all = [br, ...[1, 2].map(() => bridge([srv.url, ...QUICK], { env: NOBODY, scratch }))];
+		const asked = () => all.filter((b) => /sign-in is needed/.test(b.stderr));
+		const waiting = all.map((b) => initialize(b));
+		await until(() => asked().length && all.every((b) => /> lock/.test(b.stderr)), 8000, 'a sign-in that two wait for');
+		const [first] = asked();
+		await signIn(first);
+		for (const one of waiting) assert.match(assertOwnError(await one, 'auth_required').message, /declined|another process .* not finished/);
+		assert.equal(asked().length, 1);
+		as.options.refuse = undefined;
+		const second = all.find((b) => b !== first), again = initialize(second); /* but this one wants it now */
+		await signIn(second);
+		assert.ok((await again).result);
+	});
+
 	signing('more scope is asked for in the middle of a session', { protect: { scopes: ['basic'], need: (e) => e.tool === 'append' && 'write' } }, async ({ br, as }) => {
 		const waiting = initialize(br);
 		await signIn(br);

@@ -53,8 +53,10 @@ static int import(struct auth_bridge *ab, struct auth_record *r)
 		return 0;
 	snprintf(dir, sizeof dir, "%s%s", given ? given : home, given ? "" : "/.mcp-auth");
 	buf_init(&lines, HEADER_MAX);
-	for (n = 0; n < ab->o->headers.n && n < IMPORT_HEADERS; n++) {
-		if (buf_printf(&lines, "%s:", ab->o->headers.v[n].name) || buf_add(&lines, secret_reveal(ab->o->headers.v[n].value)))
+	for (n = 0; n < ab->o->given.n && n < IMPORT_HEADERS; n++) {
+		const struct header *h = &ab->o->given.v[n];
+
+		if (buf_printf(&lines, "%s:", h->name) || buf_add(&lines, secret_reveal(h->typed ? h->typed : h->value)))
 			break;
 		headers[n].n = lines.len - at;
 		at = lines.len;

@@ -46,7 +46,7 @@ enum command {
 struct strings { char **v; size_t n; };
 
 /* One header that the user wants sent to the origin of the URL. */
-struct header { char *name; struct secret *value; };
+struct header { char *name; struct secret *value, *typed; }; /* typed: before ${NAME} was replaced; NULL: the same */
 struct header_list { struct header *v; size_t n; };
 
 struct tool_timeouts { struct tool_timeout *v; size_t n; }; /* the globs are owned */

@@ -191,7 +191,7 @@ static struct header *header_slot(struct header_list *l, struct span name)
 	if (!v)
 		return NULL;
 	l->v = v;
-	v[l->n].value = NULL;
+	v[l->n].value = v[l->n].typed = NULL;
 	v[l->n].name = strndup(name.p, name.n);
 	return v[l->n].name ? &v[l->n++] : NULL;
 }
@@ -206,14 +206,25 @@ static int header_set(struct header_list *l, struct span name, struct span value
 		return err_set(e, "out of memory");
 	}
 	secret_free(h->value);
+	secret_free(h->typed);
 	h->value = s;
+	h->typed = NULL;
+	return 0;
+}
+
+static int header_keep_typed(struct header_list *l, struct span name, struct span typed, struct err *e)
+{
+	struct header *h = header_slot(l, name);
+
+	if (!span_eq(typed, secret_reveal(h->value)) && !(h->typed = secret_new(typed.p, typed.n)))
+		return err_set(e, "out of memory");
 	return 0;
 }
 
 int header_add(struct header_list *l, char **envp, struct span line, const char **warning, struct err *e)
 {
 	const char *colon = line.n ? memchr(line.p, ':', line.n) : NULL;
-	struct span name, value;
+	struct span name, value, typed;
 	struct buf expanded;
 	int r;
 
@@ -225,6 +236,7 @@ int header_add(struct header_list *l, char **envp, struct span line, const char 
 		return r;
 	buf_init(&expanded, HEADER_MAX);
 	value = span_make(colon + 1, line.n - (size_t)(colon + 1 - line.p));
+	typed = text_trim(value);
 	r = env_expand(envp, value, false, &expanded, e);
 	value = expanded.len ? text_trim(buf_span(&expanded)) : SPAN_NONE;
 	if (!r && !value.n)
@@ -233,6 +245,8 @@ int header_add(struct header_list *l, char **envp, struct span line, const char 
 		r = err_set(e, "the value of header %.*s holds a line break, a NUL or another control character", (int)name.n, name.p);
 	if (!r)
 		r = header_set(l, name, value, e);
+	if (!r)
+		r = header_keep_typed(l, name, typed, e);
 	buf_wipe(&expanded);
 	buf_fini(&expanded);
 	return r;
@@ -258,6 +272,7 @@ void header_list_fini(struct header_list *l)
 	for (size_t i = 0; i < l->n; i++) {
 		free(l->v[i].name);
 		secret_free(l->v[i].value);
+		secret_free(l->v[i].typed);
 	}
 	free(l->v);
 	l->v = NULL;

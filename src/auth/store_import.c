@@ -1,7 +1,7 @@
 /* mcp-remote's kept sign-ins, read so that nobody has to sign in again after
  * switching. Its files lie in DIR/mcp-remote-<version>/<hash>_tokens.json and
  * <hash>_client_info.json, where hash is the MD5 of the URL as it was typed,
- * and of the resource and the headers where there were any. Nothing of it is
+ * and of the resource and the headers, as they were typed, where there were any. Nothing of it is
  * changed. They name no issuer, so the tokens are tried with the server that
  * discovery finds, and kept under its name once it has accepted them. */
 #include "auth/store.h"
@@ -20,6 +20,15 @@
 #define IMPORT_MAX ((size_t)64 * 1024)
 #define PATH_SIZE 4096
 
+static int name_order(struct span a, struct span b)
+{
+	const char *ca = memchr(a.p, ':', a.n), *cb = memchr(b.p, ':', b.n);
+	size_t na = ca ? (size_t)(ca - a.p) : a.n, nb = cb ? (size_t)(cb - b.p) : b.n;
+	int order = memcmp(a.p, b.p, na < nb ? na : nb);
+
+	return order ? order : (na > nb) - (na < nb);
+}
+
 /* The headers as JSON.stringify() writes them: sorted by name. */
 static int put_headers(struct buf *out, const struct span *headers, size_t n)
 {
@@ -33,8 +42,7 @@ static int put_headers(struct buf *out, const struct span *headers, size_t n)
 			size_t before = 0;
 
 			for (k = 0; k < n; k++) {
-				size_t len = headers[k].n < headers[i].n ? headers[k].n : headers[i].n;
-				int order = memcmp(headers[k].p, headers[i].p, len);
+				int order = name_order(headers[k], headers[i]);
 
 				before += order < 0 || (order == 0 && k < i);
 			}

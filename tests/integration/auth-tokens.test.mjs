@@ -2,6 +2,7 @@
 // and taken from where the user keeps them.
 import fs from 'node:fs';
 import path from 'node:path';
+import { createHash } from 'node:crypto';
 import { assert, assertOwnError, assertText, describe, it, run, scenario, scratchDirectory, until, Bridge, QUICK, SLOW, Server } from '../lib/scenario.mjs';
 import { AuthServer, protect, signIn } from '../lib/authserver.mjs';
 
@@ -199,6 +200,15 @@ describe('tokens', { concurrency: 2 }, () => {
 		await connectSignedIn(b);
 		assert.match(b.stderr, /set aside/);
 		assert.ok(fs.readdirSync(dir).some((f) => f.endsWith('.bad')));
+	}));
+
+	it('a sign-in of mcp-remote is found by the headers as they were typed', { timeout: 60000 }, () => together(async ({ srv, as, scratch, bridge }) => {
+		const hash = createHash('md5').update(`${srv.url}|${JSON.stringify({ 'X-Key': 'k-${KEY_OF_MINE}' })}`).digest('hex');
+		const dir = path.join(scratch, '.mcp-auth/mcp-remote-0.1.37');
+		fs.mkdirSync(dir, { recursive: true });
+		fs.writeFileSync(path.join(dir, `${hash}_tokens.json`), JSON.stringify(as.issue('')));
+		await bridge(['--import', '-H', 'X-Key: k-${KEY_OF_MINE}'], { ...NOBODY, KEY_OF_MINE: 'value-of-the-key' }).connect();
+		assert.equal(as.requests.length, 0);
 	}));
 
 	it('client credentials need no person', { timeout: 60000 }, () => together(async ({ as, scratch, bridge }) => {

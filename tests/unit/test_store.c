@@ -424,7 +424,7 @@ static void sign_ins_of_mcp_remote_are_read(void **state)
 static void headers_are_part_of_mcp_remotes_names(void **state)
 {
 	struct place *p = *state;
-	struct span headers[] = { SPAN_LIT("X-B: 2"), SPAN_LIT("X-A:1\"") };
+	struct span headers[] = { SPAN_LIT("X-B: 2"), SPAN_LIT("X-A:1\""), SPAN_LIT("X-A-2: 3") };
 	struct auth_record r;
 	char dir[128], hash[33], path[300];
 
@@ -432,10 +432,10 @@ static void headers_are_part_of_mcp_remotes_names(void **state)
 	assert_int_equal(mkdir(dir, 0700), 0);
 	snprintf(path, sizeof path, "%s/mcp-remote-0.1.18", dir);
 	assert_int_equal(mkdir(path, 0700), 0);
-	md5_hex(SPAN_LIT("https://h/mcp|https://r|{\"X-A\":\"1\\\"\",\"X-B\":\"2\"}"), hash);
+	md5_hex(SPAN_LIT("https://h/mcp|https://r|{\"X-A\":\"1\\\"\",\"X-A-2\":\"3\",\"X-B\":\"2\"}"), hash);
 	snprintf(path, sizeof path, "%s/mcp-remote-0.1.18/%s_tokens.json", dir, hash);
 	write_file(path, "{\"access_token\":\"AT\",\"token_type\":\"Bearer\"}");
-	assert_int_equal(store_import(dir, "https://h/mcp", headers, 2, "https://r", &r, NULL), 1);
+	assert_int_equal(store_import(dir, "https://h/mcp", headers, 3, "https://r", &r, NULL), 1);
 	assert_true(span_is(secret_reveal(r.access), "AT"));
 	auth_record_fini(&r);
 }

@@ -47,6 +47,16 @@ static int add_key(struct auth *a, struct buf *url)
 	return rc;
 }
 
+static bool is_given(struct span params, const char *name)
+{
+	size_t n = strlen(name), i = 0;
+
+	for (; i + n < params.n; i++)
+		if ((i == 0 || params.p[i - 1] == '&') && memcmp(params.p + i, name, n) == 0 && params.p[i + n] == '=')
+			return true;
+	return false;
+}
+
 static int write_query(struct auth *a, struct buf *q)
 {
 	char redirect[512];
@@ -58,7 +68,8 @@ static int write_query(struct auth *a, struct buf *q)
 	    form_adds(q, "scope", a->want_scope) || form_adds(q, "resource", discover_resource(a)) || add_key(a, q))
 		return -1;
 	/* OpenID providers give a refresh token for offline_access only when consent is asked for (Core, 11). */
-	if (a->want_scope && scope_has(span_str(a->want_scope), "offline_access") && form_adds(q, "prompt", "consent"))
+	if (a->want_scope && scope_has(span_str(a->want_scope), "offline_access") && !is_given(extra, "prompt") &&
+	    form_adds(q, "prompt", "consent"))
 		return -1;
 	return extra.n > 0 ? (buf_puts(q, "&") || buf_add(q, extra) ? -1 : 0) : 0;
 }

@@ -354,6 +354,27 @@ static void a_registration_says_native_and_keeps_the_users_members(void **state)
 	world_free(w);
 }
 
+static void the_users_prompt_is_the_only_one(void **state)
+{
+	static const char meta[] = META_BEGIN ",\"registration_endpoint\":\"https://as/register\",\"scopes_supported\":[\"offline_access\"]}";
+	struct auth_config c = { 0 };
+	struct world *w = world_new(&c);
+
+	(void)state;
+	start(w);
+	to_person(w, meta);
+	assert_true(form_has(w->browse, "prompt=consent"));
+	world_free(w);
+	c.authorize_params = SPAN_LIT("x=prompt&prompt=login");
+	w = world_new(&c);
+	start(w);
+	to_person(w, meta);
+	assert_true(form_has(w->browse, "scope=a%20b%20offline_access"));
+	assert_true(form_has(w->browse, "prompt=login"));
+	assert_false(form_has(w->browse, "prompt=consent")); /* none may be given twice (RFC 6749, 3.1) */
+	world_free(w);
+}
+
 static void identities_are_taken_in_the_specified_order(void **state)
 {
 	static const char cimd[] = META_BEGIN ",\"client_id_metadata_document_supported\":true,\"registration_endpoint\":\"https://as/register\"}";
@@ -2106,6 +2127,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_401_leads_to_a_token),
 		cmocka_unit_test(a_registration_says_native_and_keeps_the_users_members),
+		cmocka_unit_test(the_users_prompt_is_the_only_one),
 		cmocka_unit_test(identities_are_taken_in_the_specified_order),
 		cmocka_unit_test(without_any_way_to_register_the_message_says_what_to_do),
 		cmocka_unit_test(the_challenge_says_where_the_metadata_is),

@@ -71,7 +71,7 @@ static void the_text_tells_of_attempts_waiting_and_whether_it_ran(void **state)
 		{ { .what = "W", .retry_after_ms = 1500, .attempts = 1 }, "may be tried again in 2 s.", NULL },
 		{ { .what = "W", .retry_after_ms = -1, .has_run_state = true }, "The action was not carried out.", "may have" },
 		{ { .what = "W", .retry_after_ms = -1, .next = "Do this" }, " Do this.", "in the background" },
-		{ { .kind = ERR_AUTH_REQUIRED, .what = "W", .retry_after_ms = -1 }, "repeating the request will not help", "again in" },
+		{ { .kind = ERR_AUTH_REQUIRED, .what = "W", .retry_after_ms = -1 }, "repeating the request before that will not help", "again in" },
 		{ { .kind = ERR_AUTH_REQUIRED, .what = "W", .retry_after_ms = 9000 }, "again in 9 s. Go on with other work", "will not help" },
 	};
 

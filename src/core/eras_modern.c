@@ -663,12 +663,13 @@ bool modern_answer(struct session *s, struct request *r, const struct rpc_msg *m
 		buf_fini(&b);
 		return true;
 	}
-	if (json_get(m->result, "resultType").p) {
+	if (catalog_list_of(r->method) >= 0)
+		exchange_learn_page(s, r, (enum catalog_list)catalog_list_of(r->method), m->result);
+	/* What is no object has no members: it goes as it came. */
+	if (json_type(m->result) != '{' || json_get(m->result, "resultType").p) {
 		eras_send_answer(s, r, "result", m->result);
 		return true;
 	}
-	if (catalog_list_of(r->method) >= 0)
-		exchange_learn_page(s, r, (enum catalog_list)catalog_list_of(r->method), m->result);
 	json_iter(&it, m->result);
 	bool any = json_next(&it, &key, &value);
 	buf_init(&b, TEXT_MAX);

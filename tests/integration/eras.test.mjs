@@ -358,6 +358,13 @@ describe('a modern client on a legacy server', () => {
 		assert.deepEqual(br.notifications.slice(1).map((n) => [n.method, n.params.uri, n.params._meta[`${NS}subscriptionId`]]), [['notifications/resources/updated', 'mem://one', 'sub']]);
 		void l;
 	});
+	for (const result of ['null', '[1,2]', '"text"', '{}'])
+		scenario(`gets one line of JSON for a result that is ${result}`, LEGACY, async ({ srv, br }) => {
+			await ask(br, 'server/discover');
+			srv.when('tools/call:echo', (ex) => ex.json(`{"jsonrpc":"2.0","id":${ex.id},"result":${result}}`));
+			const answer = await call(br, 'echo');
+			assert.deepEqual(answer.result, result === '{}' ? { resultType: 'complete' } : JSON.parse(result));
+		});
 	scenario('gets what its own revision says of a version nobody speaks', LEGACY, async ({ br }) => {
 		await ask(br, 'server/discover');
 		const { error } = await ask(br, 'tools/list', { _meta: { [`${NS}protocolVersion`]: '2031-01-01' } });

@@ -34,7 +34,7 @@ static void answer_leftovers(struct session *s)
 			r = r->next;
 		if (!r)
 			return;
-		r->maybe_ran |= r->state != REQ_PARKED;
+		r->maybe_ran |= r->state != REQ_PARKED && !r->patient_until;
 		request_refuse(s, r, ERR_SHUTTING_DOWN, "The bridge is ending before the answer came", -1);
 	}
 }

@@ -10,7 +10,6 @@
 #define TEXT_MAX ((size_t)1 << 40)
 #define ROUNDS_MAX 16
 #define INPUTS_MAX 64
-#define WAIT_FOR_PERSON_MS 86400000
 #define RELISTEN_MS 1000
 #define NO_ROOM_FOR_INPUT "There was not enough memory for the input of the client"
 
@@ -275,8 +274,10 @@ static void next_round(struct session *s, struct request *r)
 	}
 	r->attempts = 1; /* a new id, not a repetition */
 	r->maybe_ran = false;
-	r->not_before = 0;
-	session_due(s, s->now);
+	r->patient_until = 0;
+	request_park(s, r, 0);
+	if (!intake_wait(s, r))
+		session_due(s, s->now);
 }
 
 static int ask_input(struct session *s, struct request *r, struct span key, struct span question)
@@ -338,8 +339,8 @@ static void input_required(struct session *s, struct request *r, struct span res
 	buf_reset(&t->inputs);
 	t->waiting = 0;
 	exchange_release(s, r);
-	request_park(s, r, s->now + WAIT_FOR_PERSON_MS);
-	r->hold_until = 0;
+	request_detach(s, r);
+	request_hold_open(s, r); /* it waits for the client, and is no reason to read nothing from it */
 	if (json_type(requests) == '{' && !ask_inputs(s, r, requests))
 		return;
 	if (t->waiting == 0)

@@ -55,8 +55,6 @@ static struct request *request_add(struct session *s, const struct rpc_msg *m, s
 	return r;
 }
 
-static bool refuse_while_down(struct session *s, struct request *r);
-
 static void client_initialize(struct session *s, const struct rpc_msg *m, struct buf *big)
 {
 	struct request *r;
@@ -67,7 +65,7 @@ static void client_initialize(struct session *s, const struct rpc_msg *m, struct
 	}
 	if (s->state == SESSION_DRAIN || s->state == SESSION_END) {
 		if ((r = request_add(s, m, big, RQ_CLIENT)))
-			refuse_while_down(s, r);
+			intake_wait(s, r);
 		return;
 	}
 	if (s->client_initialized) {
@@ -104,8 +102,7 @@ static void client_initialize(struct session *s, const struct rpc_msg *m, struct
 	probe_begin(s);
 }
 
-/* The line is not ready: hold it, or say at once that it is no use. True when it was refused. */
-static bool refuse_while_down(struct session *s, struct request *r)
+bool intake_wait(struct session *s, struct request *r)
 {
 	int64_t next = s->state == SESSION_WAIT && s->wait_until > s->now ? s->wait_until - s->now : -1;
 
@@ -190,7 +187,7 @@ static void client_request(struct session *s, const struct rpc_msg *m, struct bu
 		request_refuse(s, r, ERR_UNSUPPORTED, "The client must send initialize before anything else", -1);
 		return;
 	}
-	refuse_while_down(s, r);
+	intake_wait(s, r);
 }
 
 /* ---- notifications and answers -------------------------------------------------------------------- */

@@ -286,7 +286,7 @@ static int64_t request_time(struct session *s, struct request *r)
 	int64_t next = r->die_at, t;
 
 	if (s->now >= r->die_at && r->die_at) {
-		r->maybe_ran |= r->state != REQ_PARKED;
+		r->maybe_ran |= r->state != REQ_PARKED && !r->patient_until;
 		withdraw(s, r, "timed out");
 		request_refuse(s, r, ERR_TIMEOUT, "The request took longer than the time allowed for it in all", -1);
 		return -1;

@@ -366,6 +366,8 @@ bool judge_redirect(struct session *s, struct xfer *x, struct request *r);
 void judge_resume(struct session *s, struct xfer *x, struct request *r, const struct http_result *res);
 
 /* ---- intake.c ------------------------------------------------------------------------------ */
+/* Where the line is not ready, r is held, or told at once that it is no use: true then. */
+bool intake_wait(struct session *s, struct request *r);
 /* The answer to a request that there is no memory for. */
 void intake_no_memory(struct session *s, struct span id);
 void intake_line(struct session *s, struct span line, struct buf *big);

@@ -64,6 +64,28 @@ describe('a legacy client on a server of 2026-07-28', () => {
 		assert.notEqual(first.id, second.id);
 		assert.deepEqual(srv.wrong, []);
 	});
+	for (const [what, args, size] of [['is larger than what may wait', [], 9e6], ['fills the queue', ['--max-queue', '1'], 10]])
+		scenario(`is still heard when the call that is asked about ${what}`, { ...MODERN, args }, async ({ srv, br }) => {
+			srv.clear();
+			modern(srv, { 'tools/call:ask': (ex) => ex.message.params.inputResponses ? text('done') : NEEDS('s') });
+			br.handlers['elicitation/create'] = () => given;
+			await br.connect();
+			assertText(await br.call('ask', { data: 'x'.repeat(size) }), 'done');
+		});
+	scenario('may take its time while the line is down', { ...MODERN, args: ['--hold-time', '600'] }, async ({ srv, br }) => {
+		srv.clear();
+		modern(srv, { 'tools/call:ask': (ex) => ex.message.params.inputResponses ? text('done') : NEEDS('s') });
+		br.handlers['elicitation/create'] = () => undefined;
+		await br.connect();
+		const c = br.call('ask');
+		await until(() => br.asks.length === 1);
+		await srv.stop();
+		await br.logged(/ready > wait/);
+		assert.match((await br.call('echo')).raw, /upstream_unavailable/); // longer than the hold time
+		await srv.listen(srv.port);
+		br.raw(JSON.stringify({ jsonrpc: '2.0', id: br.asks[0].id, ...given }));
+		assertText(await c, 'done');
+	});
 	scenario('is not led in a circle: 16 rounds, then a clear error', MODERN, async ({ srv, br }) => {
 		let n = 0;
 		srv.clear();

@@ -19,6 +19,15 @@ void request_slot_free(struct session *s, struct request *r)
 	}
 }
 
+void request_slot_take(struct session *s, struct request *r)
+{
+	if (r->counted || (r->state != REQ_SENT && r->state != REQ_STREAMING))
+		return;
+	r->counted = true;
+	r->sent_at = s->now;
+	s->in_flight++;
+}
+
 void request_detach(struct session *s, struct request *r)
 {
 	request_slot_free(s, r);

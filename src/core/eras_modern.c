@@ -461,6 +461,7 @@ static void hand_over(struct session *s, struct request *r, const struct rpc_msg
 	t->expires = expires;
 	s->n.answers++;
 	s->n.server_requests++;
+	request_slot_free(s, r); /* its retry may need the last one */
 	request_keep_waiting(s, r, t->expires);
 }
 
@@ -533,6 +534,8 @@ static void retry_came(struct session *s, struct request *retry, struct request 
 	request_keep_waiting(s, r, 0);
 	give_inputs(s, r, buf_span(&inputs));
 	buf_fini(&inputs);
+	if (!t->with_client && !t->answer.len)
+		request_slot_take(s, r);
 	if (!t->with_client && t->answer.len) { /* the server had finished meanwhile */
 		struct rpc_msg m;
 		rpc_parse(buf_data(&t->answer), t->answer.len, &m);

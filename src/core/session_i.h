@@ -335,6 +335,8 @@ int inject_trace(struct session *s, struct request *r);
 /* ---- attempt.c, deliver.c, judge.c: for each other, exchange.c and pump.c ---- */
 /* Its slot of --max-in-flight is free again; out of the queue, into state `to`. */
 void request_slot_free(struct session *s, struct request *r);
+/* A request that is under way and had given its slot back counts again, whether there is room or not. */
+void request_slot_take(struct session *s, struct request *r);
 void request_unpark(struct session *s, struct request *r, enum req_state to);
 /* When a quiet call is probed; 0 never. */
 int64_t request_probe_after(const struct session *s);

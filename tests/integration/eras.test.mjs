@@ -309,6 +309,14 @@ describe('a modern client on a legacy server', () => {
 		assert.equal(srv.ran('ask'), 1);
 		assert.deepEqual(JSON.parse(textOf(await call(br, 'ask', args, q))), given.result);
 	});
+	scenario('gives its input though no more requests may be under way than the one that waits for it', { ...LEGACY, args: ['--max-in-flight', '1'] }, async ({ srv, br }) => {
+		await ask(br, 'server/discover');
+		const q = await question(br);
+		assertText(await call(br, 'echo', { text: 'meanwhile' }), 'meanwhile');
+		assert.deepEqual(JSON.parse(textOf(await call(br, 'ask', { method: 'elicitation/create', params: FORM }, q))), given.result);
+		assertText(await call(br, 'echo', { text: 'after' }), 'after');
+		assert.equal(srv.answers.length, 1);
+	});
 	scenario('takes no state of another process', LEGACY, async ({ srv, br, bridge }) => {
 		await ask(br, 'server/discover');
 		const q = await question(br), other = bridge([srv.url, '--log-level', 'debug']);

@@ -257,6 +257,17 @@ static struct subscription **subs_find(struct session *s, struct span uri)
 	return at;
 }
 
+static struct subscription *subs_before(const struct session *s, const struct subscription *u)
+{
+	struct subscription *p = s->subs;
+
+	if (p == u)
+		return NULL;
+	while (p->next != u)
+		p = p->next;
+	return p;
+}
+
 bool subs_full(struct session *s, struct span params)
 {
 	return s->nsubs >= SUBS_MAX && !*subs_find(s, json_get(params, "uri"));
@@ -284,6 +295,10 @@ int subs_set(struct session *s, struct span params, bool on)
 		*at = u;
 		s->nsubs++;
 	} else if (!on && u) {
+		if (s->step_sub == u) {
+			s->step_sub = subs_before(s, u);
+			s->step_sub_gone = true;
+		}
 		*at = u->next;
 		s->nsubs--;
 		buf_fini(&u->params);

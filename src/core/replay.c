@@ -255,10 +255,12 @@ static void replay_done(struct session *s)
 static void step_subs(struct session *s, bool refused)
 {
 	struct subscription *was = s->step_sub;
+	bool gone = s->step_sub_gone;
 
 	s->step = STEP_SUBS;
+	s->step_sub_gone = false;
 	s->step_sub = was ? was->next : s->subs;
-	if (was && refused)
+	if (was && refused && !gone)
 		subs_set(s, buf_span(&was->params), false);
 	if (!s->step_sub) {
 		replay_done(s);
@@ -271,6 +273,7 @@ static void step_level(struct session *s)
 {
 	s->step = STEP_LEVEL;
 	s->step_sub = NULL;
+	s->step_sub_gone = false;
 	if (s->level_params.len)
 		post_step(s, RQ_LEVEL, "logging/setLevel", buf_span(&s->level_params));
 	else

@@ -177,7 +177,8 @@ struct session {
 	unsigned step;               /* REVIVE: enum replay_step */
 	unsigned odd_steps;          /* answers to its steps that were no MCP message */
 	bool replay_owed;            /* the session was made again and has not been told everything yet */
-	struct subscription *step_sub;
+	struct subscription *step_sub; /* said last; NULL: none so far */
+	bool step_sub_gone;          /* that one was forgotten meanwhile, and step_sub is the one before it */
 	struct request *step_rq;
 
 	struct catalog *catalog;

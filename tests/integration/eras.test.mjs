@@ -395,6 +395,18 @@ describe('a modern client on a legacy server', () => {
 			const answer = await call(br, 'echo');
 			assert.deepEqual(answer.result, result === '{}' ? { resultType: 'complete' } : JSON.parse(result));
 		});
+	scenario('may end a subscription while it is said again to a new session', LEGACY, async ({ srv, br }) => {
+		await ask(br, 'server/discover');
+		for (const [id, resources] of [['a', ['mem://0']], ['b', ['mem://1', 'mem://2']], ['c', ['mem://3']]]) { ask(br, 'subscriptions/listen', { notifications: { resourceSubscriptions: resources } }, { id }); br.cancelled.add(JSON.stringify(id)); }
+		await srv.sees('resources/subscribe', 4);
+		let held;
+		srv.when((ex) => ex.kind === 'resources/subscribe' && ex.message.params.uri === 'mem://1', (ex) => { held = ex; }, 1);
+		srv.forget();
+		assertText(await Promise.race([call(br, 'echo', { text: 'x' }), until(() => held).then(() => { br.notify('notifications/cancelled', { requestId: 'b' }); setTimeout(() => srv.serve(held), 50); return new Promise(() => {}); })]), 'x');
+		assert.deepEqual([...srv.session.subscriptions].filter((u) => u !== 'mem://1'), ['mem://0', 'mem://3']);
+		srv.notify('notifications/resources/updated', { uri: 'mem://3' });
+		await until(() => tagged(br, 'notifications/resources/updated', 'c').length >= 2);
+	});
 	scenario('gets what its own revision says of a version nobody speaks', LEGACY, async ({ br }) => {
 		await ask(br, 'server/discover');
 		const { error } = await ask(br, 'tools/list', { _meta: { [`${NS}protocolVersion`]: '2031-01-01' } });

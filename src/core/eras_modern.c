@@ -35,6 +35,19 @@ int modern_init_params(struct session *s, struct buf *out)
 	return init_params(e, e ? buf_span(&e->caps) : SPAN_NONE, out);
 }
 
+/* What runs in this session can still be told something when another has begun. */
+static void remember_session(struct session *s)
+{
+	for (struct request *r = s->ledger.head; r; r = r->next) {
+		struct translation *t;
+		if (r->purpose != RQ_CLIENT || r->is_listen || (r->state != REQ_SENT && r->state != REQ_STREAMING))
+			continue;
+		t = translation_get(r);
+		if (t && !t->session.len && buf_set(&t->session, buf_span(&s->headers)) == 0)
+			t->session_epoch = s->epoch;
+	}
+}
+
 /* The server knows this client by other capabilities. */
 static int caps_changed(struct session *s, struct span caps)
 {
@@ -48,9 +61,36 @@ static int caps_changed(struct session *s, struct span caps)
 	buf_move(&s->init_params, &params);
 	session_note(s, NOTE_INFO, "the client's capabilities changed; starting another session with the server");
 	s->force_init = true;
+	remember_session(s);
 	session_forget(s);
 	replay_begin(s);
 	return 0;
+}
+
+static bool under_way(const struct session *s)
+{
+	for (const struct request *r = s->ledger.head; r; r = r->next)
+		if (r->purpose == RQ_CLIENT && !r->is_listen && (r->state == REQ_SENT || r->state == REQ_STREAMING))
+			return true;
+	return false;
+}
+
+/* A request that comes with other capabilities than the session was begun with
+ * waits for another one: true then. On 2024-11-05 that would be the end of all
+ * that is under way, so it goes as it is. */
+static bool wants_other_session(struct session *s, struct request *r)
+{
+	struct span caps = json_get(r->meta, META_CLIENT_CAPS);
+
+	if (!caps.p || s->state != SESSION_READY || span_eq(caps, buf_span(&s->eras->caps)) || (s->era == ERA_SSE && under_way(s)))
+		return false;
+	if (xfer_starting(s)) { /* what was just sent gets the headers of this session first */
+		session_due(s, s->now);
+		return true;
+	}
+	if (caps_changed(s, caps) != 0)
+		request_refuse(s, r, ERR_BAD_UPSTREAM, NO_ROOM, -1);
+	return true;
 }
 
 int modern_learn_client(struct session *s, const struct rpc_msg *m)
@@ -60,9 +100,9 @@ int modern_learn_client(struct session *s, const struct rpc_msg *m)
 
 	if (!e || (info.p && !e->info.len && buf_add(&e->info, info) != 0))
 		return -1;
-	if (!caps.p || span_eq(caps, buf_span(&e->caps)))
-		return 0;
-	return e->caps.len && eras_m2l(s) && s->state == SESSION_READY ? caps_changed(s, caps) : buf_set(&e->caps, caps);
+	if (!caps.p || ((e->caps.len || s->client_initialized) && s->era != ERA_MODERN) || span_eq(caps, buf_span(&e->caps)))
+		return 0; /* a legacy server is told when the request is sent */
+	return buf_set(&e->caps, caps);
 }
 
 /* ---- what is answered here --------------------------------------------------------------------------- */
@@ -364,38 +404,54 @@ static struct request *only_call(struct session *s)
 	return found;
 }
 
+/* The session that r runs in. */
+static uint64_t epoch_of(const struct session *s, const struct request *r)
+{
+	const struct translation *t = r->extra;
+
+	return t && t->session.len ? t->session_epoch : s->epoch;
+}
+
 /* The key under which the answer to a server's request comes back. Another
  * session may ask something else under the same id. */
-static int question_key(struct session *s, struct span id, struct buf *out)
+static int question_key(struct session *s, const struct request *r, struct span id, struct buf *out)
 {
-	return buf_printf(out, "%llu.", (unsigned long long)s->epoch) | buf_add(out, id);
+	return buf_printf(out, "%llu.", (unsigned long long)epoch_of(s, r)) | buf_add(out, id);
 }
 
 /* Questions of a session that is gone: the call asks again in the new one. */
-static void forget_old_questions(struct session *s, struct translation *t)
+static void forget_old_questions(struct session *s, const struct request *r, struct translation *t)
 {
-	if (t->asked_epoch != s->epoch)
+	if (t->asked_epoch != epoch_of(s, r))
 		buf_reset(&t->asked);
-	t->asked_epoch = s->epoch;
+	t->asked_epoch = epoch_of(s, r);
 }
 
-static void refuse_question(struct session *s, struct span id, int code, const char *why)
+/* To the session in which it was asked: that of r (NULL: the current one). */
+static int say_to_asker(struct session *s, const struct request *r, struct span line)
+{
+	const struct translation *t = r ? r->extra : NULL;
+
+	return t && t->session.len ? outbox_add_to(s, line, buf_span(&t->session)) : outbox_add(s, line, NULL, true);
+}
+
+static void refuse_question(struct session *s, const struct request *r, struct span id, int code, const char *why)
 {
 	struct buf b;
 
 	buf_init(&b, TEXT_MAX);
 	if (rpc_write_error(&b, id, code, span_str(why), SPAN_NONE) == 0)
-		outbox_add(s, buf_span(&b), NULL, true);
+		say_to_asker(s, r, buf_span(&b));
 	buf_fini(&b);
 }
 
-static int answer_question(struct session *s, struct span id, struct span result)
+static int answer_question(struct session *s, const struct request *r, struct span id, struct span result)
 {
 	struct buf b;
 	int bad;
 
 	buf_init(&b, TEXT_MAX);
-	bad = rpc_write_result(&b, id, result) || outbox_add(s, buf_span(&b), NULL, true);
+	bad = rpc_write_result(&b, id, result) || say_to_asker(s, r, buf_span(&b));
 	buf_fini(&b);
 	return bad ? -1 : 0;
 }
@@ -422,7 +478,7 @@ static int ask_client(struct session *s, struct request *r, const struct rpc_msg
 	buf_init(&b, TEXT_MAX);
 	buf_init(&name, TEXT_MAX);
 	buf_init(&key, TEXT_MAX);
-	bad = question_key(s, m->id, &name) || json_quote(&key, buf_span(&name));
+	bad = question_key(s, r, m->id, &name) || json_quote(&key, buf_span(&name));
 	bad |= buf_puts(&b, "{\"resultType\":\"input_required\",\"inputRequests\":{") | buf_add(&b, buf_span(&key)) |
 	       buf_puts(&b, ":{\"method\":\"") | buf_add(&b, m->method) | buf_puts(&b, "\"");
 	if (m->params.p)
@@ -444,17 +500,17 @@ static void hand_over(struct session *s, struct request *r, const struct rpc_msg
 	size_t before;
 
 	if (t)
-		forget_old_questions(s, t);
+		forget_old_questions(s, r, t);
 	before = t ? t->asked.len : 0;
 	if (!t || note_question(t, m) != 0) {
-		refuse_question(s, m->id, -32603, NO_ROOM_FOR_QUESTION);
+		refuse_question(s, r, m->id, -32603, NO_ROOM_FOR_QUESTION);
 		return;
 	}
 	if (t->with_client)
 		return; /* the client has a question already; this one comes with its retry */
 	if (ask_client(s, r, m, expires) != 0) {
 		t->asked.len = before;
-		refuse_question(s, m->id, -32603, NO_ROOM_FOR_QUESTION);
+		refuse_question(s, r, m->id, -32603, NO_ROOM_FOR_QUESTION);
 		return;
 	}
 	t->with_client = true;
@@ -477,13 +533,13 @@ static struct span take_line(struct span *text)
 }
 
 /* What the client gave under this question's key. */
-static struct span input_for(struct session *s, struct span inputs, struct span id)
+static struct span input_for(struct session *s, const struct request *r, struct span inputs, struct span id)
 {
 	struct span value = SPAN_NONE;
 	struct buf key;
 
 	buf_init(&key, TEXT_MAX);
-	if (question_key(s, id, &key) == 0 && buf_append(&key, "", 1) == 0)
+	if (question_key(s, r, id, &key) == 0 && buf_append(&key, "", 1) == 0)
 		value = json_get(inputs, buf_data(&key));
 	buf_fini(&key);
 	return value;
@@ -502,9 +558,9 @@ static void give_inputs(struct session *s, struct request *r, struct span inputs
 	rest = buf_span(&asked);
 	while (rest.n) {
 		struct span id = take_line(&rest), method = take_line(&rest), params = take_line(&rest);
-		struct span value = input_for(s, inputs, id);
+		struct span value = input_for(s, r, inputs, id);
 		struct rpc_msg m = { .kind = RPC_REQUEST, .id = id, .method = method, .params = params };
-		if (!value.p || answer_question(s, id, value) != 0)
+		if (!value.p || answer_question(s, r, id, value) != 0)
 			hand_over(s, r, &m);
 	}
 	buf_fini(&asked);
@@ -529,7 +585,7 @@ static void retry_came(struct session *s, struct request *retry, struct request 
 	}
 	buf_move(&t->progress, &progress);
 	request_drop(s, retry);
-	forget_old_questions(s, t);
+	forget_old_questions(s, r, t);
 	t->with_client = false;
 	request_keep_waiting(s, r, 0);
 	give_inputs(s, r, buf_span(&inputs));
@@ -613,18 +669,22 @@ bool modern_local(struct session *s, struct request *r)
 		return true;
 	if (version_refused(s, r))
 		return true;
-	if (span_is(r->method, "server/discover")) {
-		discover_result(s, r);
-	} else if (span_is(r->method, "subscriptions/listen")) {
-		listen_here(s, r);
-	} else if (state.p) {
+	if (state.p) {
 		struct request *call = open_state(s, r, state, &why);
 		if (call)
 			retry_came(s, r, call);
 		else if (why)
 			eras_answer_error(s, r, -32602, why, SPAN_NONE);
 		else
-			return call_ended(s, r);
+			return call_ended(s, r) || wants_other_session(s, r);
+		return true;
+	}
+	if (wants_other_session(s, r))
+		return true;
+	if (span_is(r->method, "server/discover")) {
+		discover_result(s, r);
+	} else if (span_is(r->method, "subscriptions/listen")) {
+		listen_here(s, r);
 	} else if (span_is(r->method, "initialize")) {
 		eras_answer_error(s, r, -32600, "initialize does not belong in a 2026-07-28 conversation", SPAN_NONE);
 	} else {
@@ -694,7 +754,7 @@ bool modern_answer(struct session *s, struct request *r, const struct rpc_msg *m
 static void server_asks(struct session *s, struct request *r, const struct rpc_msg *m)
 {
 	if (span_is(m->method, "ping")) {
-		answer_question(s, m->id, SPAN_LIT("{}"));
+		answer_question(s, r, m->id, SPAN_LIT("{}"));
 		return;
 	}
 	if (!r || r->purpose != RQ_CLIENT || r->is_listen)
@@ -704,7 +764,7 @@ static void server_asks(struct session *s, struct request *r, const struct rpc_m
 		return;
 	}
 	session_note(s, NOTE_WARN, "refused a request of the server (%.*s) that belongs to no single call", (int)(m->method.n < 60 ? m->method.n : 60), m->method.p);
-	refuse_question(s, m->id, -32601, "This client takes requests of the server only as part of one call");
+	refuse_question(s, r, m->id, -32601, "This client takes requests of the server only as part of one call");
 }
 
 bool modern_inbound(struct session *s, struct request *r, const struct rpc_msg *m)

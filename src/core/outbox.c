@@ -21,6 +21,7 @@ static void outmsg_free(struct session *s, struct outmsg *m)
 	if (m->xfer)
 		xfer_cancel(s, m->xfer);
 	buf_fini(&m->line);
+	buf_fini(&m->headers);
 	free(m);
 }
 
@@ -73,6 +74,7 @@ static struct outmsg *outmsg_new(struct session *s)
 	if (!m)
 		return NULL;
 	buf_init(&m->line, LINE_BYTES);
+	buf_init(&m->headers, LINE_BYTES);
 	m->queued = s->now;
 	*s->outbox_tail = m;
 	s->outbox_tail = &m->next;
@@ -108,6 +110,20 @@ int outbox_add(struct session *s, struct span line, struct buf *big, bool is_ans
 	return bad;
 }
 
+int outbox_add_to(struct session *s, struct span line, struct span headers)
+{
+	struct outmsg **at = s->outbox_tail, *m;
+
+	if (outbox_add(s, line, NULL, true) != 0)
+		return -1;
+	m = *at;
+	m->epoch = 0;
+	if (buf_add(&m->headers, headers) == 0)
+		return 0;
+	buf_reset(&m->line); /* it would go to the wrong one */
+	return -1;
+}
+
 void outbox_cancelled(struct session *s, struct span id, const char *reason)
 {
 	struct outmsg *m = s->outbox_len < OUT_MAX_LEN ? outmsg_new(s) : NULL;
@@ -137,11 +153,11 @@ static const struct outmsg *first_barrier(const struct session *s)
 /* To url (SPAN_NONE: the usual one). 0, or -1: no memory. */
 static int outmsg_post(struct session *s, struct outmsg *m, struct span url, unsigned redirects)
 {
-	struct xfer *x = xfer_start(s, XF_OUT, HTTP_POST, HEADERS_SESSION, buf_span(&m->line), OUT_TIMEOUT_MS);
+	struct xfer *x = xfer_start(s, XF_OUT, HTTP_POST, m->headers.len ? HEADERS_BASE : HEADERS_SESSION, buf_span(&m->line), OUT_TIMEOUT_MS);
 
 	if (!url.p && s->era == ERA_SSE)
 		url = buf_span(&s->endpoint);
-	if (!x || (url.p && buf_add(&x->url, url) != 0)) {
+	if (!x || (url.p && buf_add(&x->url, url) != 0) || buf_add(&x->lines, buf_span(&m->headers)) != 0) {
 		if (x)
 			xfer_cancel(s, x->token);
 		return -1;
@@ -229,7 +245,7 @@ void outbox_on_done(struct session *s, struct outmsg *m, struct xfer *x, enum ve
 	case VERDICT_GONE:
 		if (m->attempts > 1)
 			break; /* to a fresh session too: it is this message */
-		if (x->epoch == s->epoch && s->state == SESSION_READY) {
+		if (x->epoch == s->epoch && s->state == SESSION_READY && !m->headers.len) {
 			s->force_init = true;
 			s->n.session_losses++;
 			session_line_down(s, "the server lost the session", -1, session_gone_often(s) ? -1 : 0);

@@ -70,6 +70,7 @@ struct xfer {
 struct outmsg {
 	uint64_t seq;
 	struct buf line;
+	struct buf headers;         /* of another session than the current one, to which it goes */
 	bool is_answer;             /* sent again on any doubt */
 	bool is_initialized;
 	bool is_cancel;             /* not waited for, never sent again */
@@ -290,6 +291,8 @@ struct xfer *xfer_start(struct session *s, enum xfer_kind kind, enum http_method
 /* Its extra header lines and URL are complete: into the action. */
 void xfer_ready(struct session *s, struct xfer *x);
 void xfer_cancel(struct session *s, uint64_t token);
+/* Is there a transfer that was not begun yet? */
+bool xfer_starting(const struct session *s);
 void xfer_free(struct session *s, struct xfer *x);
 /* Posts it. 0, or -1 when there was no memory (then it was refused already). */
 int request_post(struct session *s, struct request *r);
@@ -378,6 +381,8 @@ void intake_line(struct session *s, struct span line, struct buf *big);
 /* ---- outbox.c -------------------------------------------------------------------------------- */
 /* 0, or -1: too many wait, or no memory; it is lost then. */
 int outbox_add(struct session *s, struct span line, struct buf *big, bool is_answer);
+/* An answer to a session that is not the current one, by its headers. 0 or -1. */
+int outbox_add_to(struct session *s, struct span line, struct span headers);
 void outbox_pump(struct session *s);
 bool outbox_follow(struct session *s, struct xfer *x, struct span url);
 void outbox_on_done(struct session *s, struct outmsg *m, struct xfer *x, enum verdict v, bool processed, const char *what);

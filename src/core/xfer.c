@@ -105,6 +105,14 @@ void xfer_cancel(struct session *s, uint64_t token)
 	xfer_free(s, x);
 }
 
+bool xfer_starting(const struct session *s)
+{
+	for (size_t i = s->acts_head; i < s->nacts; i++)
+		if (s->acts[i].kind == ACT_HTTP)
+			return true;
+	return false;
+}
+
 /* Begins a transfer; extra header lines and another URL may be put into it
  * before the action is taken. */
 struct xfer *xfer_start(struct session *s, enum xfer_kind kind, enum http_method m, enum header_set hs, struct span body, int64_t timeout_ms)

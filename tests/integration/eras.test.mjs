@@ -317,6 +317,52 @@ describe('a modern client on a legacy server', () => {
 		assertText(await call(br, 'echo', { text: 'after' }), 'after');
 		assert.equal(srv.answers.length, 1);
 	});
+	const able = (caps) => ({ _meta: { [`${NS}clientCapabilities`]: caps } });
+	scenario('answers a question in the session that asked it, whatever its capabilities are by then', LEGACY, async ({ srv, br }) => {
+		await ask(br, 'server/discover');
+		const q = await question(br), [first] = srv.sessions.keys();
+		assertText(await call(br, 'echo', { text: 'x' }, able({ elicitation: {}, sampling: {} })), 'x');
+		assert.equal(srv.sessions.size, 2);
+		const second = await call(br, 'ask', { method: 'elicitation/create', params: FORM }, { ...q, ...able({ elicitation: {}, sampling: {} }) });
+		assert.deepEqual(JSON.parse(textOf(second)), given.result);
+		assert.deepEqual(srv.answers.map((a) => a.exchange.headers['mcp-session-id']), [first]);
+		assert.equal(srv.sessions.size, 2);
+	});
+	scenario('may have got other capabilities with the retry', LEGACY, async ({ srv, br }) => {
+		await ask(br, 'server/discover');
+		const q = await question(br);
+		const second = await call(br, 'ask', { method: 'elicitation/create', params: FORM }, { ...q, ...able({ elicitation: {}, sampling: {} }) });
+		assert.deepEqual(JSON.parse(textOf(second)), given.result);
+	});
+	scenario('whose capabilities change while a session is being made is known by the new ones', LEGACY, async ({ srv, br }) => {
+		srv.first('initialize', (ex) => { setTimeout(() => srv.serve(ex), 200); });
+		const d = ask(br, 'server/discover', able({}));
+		await srv.sees('initialize');
+		assertText(await call(br, 'echo', { text: 'x' }), 'x');
+		await d;
+		assert.deepEqual(srv.seen('initialize').map((e) => Object.keys(e.message.params.capabilities)), [[], ['elicitation', 'sampling', 'roots']]);
+		assert.equal(srv.seen('tools/call')[0].headers['mcp-session-id'], [...srv.sessions.keys()][1]);
+	});
+	scenario('whose requests come at once with different capabilities has each of them sent in a session', LEGACY, async ({ srv, br }) => {
+		await ask(br, 'server/discover');
+		const frame = (id, caps) => JSON.stringify({ jsonrpc: '2.0', id, method: 'tools/call', params: { name: 'echo', arguments: { text: id }, _meta: { ...META, ...able(caps)._meta } } });
+		const calls = [['a', {}], ['b', { roots: {} }], ['c', {}], ['d', {}]], answers = calls.map(([id]) => br.expect(id));
+		br.raw(calls.map(([id, caps]) => frame(id, caps)).join('\n'));
+		for (const [i, a] of answers.entries()) assertText(await a, calls[i][0]);
+		assert.equal(srv.seen('tools/call').length, 4);
+		assert.ok(srv.seen('tools/call').every((e) => e.headers['mcp-session-id']));
+	});
+	scenario('loses no call on 2024-11-05 because the next one comes with other capabilities', { connect: false, server: { mode: 'sse' } }, async ({ srv, br }) => {
+		await ask(br, 'server/discover');
+		const c = call(br, 'slow', { ms: 300 });
+		await srv.sees('tools/call:slow');
+		assertText(await call(br, 'echo', { text: 'x' }, able({ elicitation: {} })), 'x');
+		assertText(await c, 'at last');
+		const made = () => srv.seen('initialize').filter((e) => e.path === '/message').length;
+		assert.equal(made(), 1);
+		assertText(await call(br, 'echo', { text: 'y' }, able({ elicitation: {} })), 'y');
+		assert.equal(made(), 2);
+	});
 	scenario('takes no state of another process', LEGACY, async ({ srv, br, bridge }) => {
 		await ask(br, 'server/discover');
 		const q = await question(br), other = bridge([srv.url, '--log-level', 'debug']);

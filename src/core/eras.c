@@ -150,6 +150,26 @@ int eras_learn_legacy(struct session *s, struct span init)
 	return buf_set(&e->info, json_get(init, "clientInfo")) | buf_set(&e->caps, json_get(init, "capabilities"));
 }
 
+/* Forms are what an elicitation is about unless it says otherwise, and what a
+ * client takes that names no kind (client/elicitation, "Capabilities"). */
+static bool can_elicit(struct span can, struct span params)
+{
+	bool url = json_get(can, "url").p != NULL;
+
+	if (json_string_is(json_get(params, "mode"), "url"))
+		return url;
+	return can.p && (!url || json_get(can, "form").p);
+}
+
+bool eras_client_can(struct span caps, struct span method, struct span params)
+{
+	if (span_is(method, "elicitation/create"))
+		return can_elicit(json_get(caps, "elicitation"), params);
+	if (span_is(method, "sampling/createMessage"))
+		return json_get(caps, "sampling").p != NULL;
+	return span_is(method, "roots/list") && json_get(caps, "roots").p;
+}
+
 static bool listed(struct span key, const char *const *names, size_t n)
 {
 	for (size_t i = 0; i < n; i++)

@@ -52,6 +52,8 @@ struct eras {
 
 struct eras *eras_get(struct session *s);
 struct translation *translation_get(struct request *r);
+/* May a client with these capabilities be asked this? */
+bool eras_client_can(struct span caps, struct span method, struct span params);
 /* Appends members of object obj but those whose keys are in drop, without braces; *any tells whether something was there. */
 int eras_members(struct buf *out, struct span obj, const char *const *drop, size_t ndrop, bool *any);
 /* Appends a `_meta` object: the protocol's members of this client, then the rest of old. */

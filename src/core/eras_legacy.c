@@ -201,17 +201,9 @@ bool legacy_inbound(struct session *s, struct request *r, const struct rpc_msg *
 
 /* ---- input_required -------------------------------------------------------------------------------------------- */
 
-static bool client_can(struct session *s, struct span method)
+static struct span unquoted(struct span string)
 {
-	struct span caps = buf_span(&s->eras->caps);
-
-	if (span_is(method, "\"elicitation/create\""))
-		return json_get(caps, "elicitation").p != NULL;
-	if (span_is(method, "\"sampling/createMessage\""))
-		return json_get(caps, "sampling").p != NULL;
-	if (span_is(method, "\"roots/list\""))
-		return json_get(caps, "roots").p != NULL;
-	return false;
+	return json_type(string) == '"' ? span_make(string.p + 1, string.n - 2) : SPAN_NONE;
 }
 
 static struct input *input_new(struct session *s, struct request *r, struct span key)
@@ -307,7 +299,7 @@ static bool ask_inputs(struct session *s, struct request *r, struct span request
 
 	json_iter(&it, requests);
 	while (json_next(&it, &key, &q))
-		if (++n > INPUTS_MAX || !client_can(s, json_get(q, "method"))) {
+		if (++n > INPUTS_MAX || !eras_client_can(buf_span(&s->eras->caps), unquoted(json_get(q, "method")), json_get(q, "params"))) {
 			request_refuse(s, r, ERR_UNSUPPORTED, "The server needs input that this client can not give (elicitation, sampling or roots)", -1);
 			return false;
 		}

@@ -760,7 +760,10 @@ static void server_asks(struct session *s, struct request *r, const struct rpc_m
 	if (!r || r->purpose != RQ_CLIENT || r->is_listen)
 		r = only_call(s);
 	if (r && (span_is(r->method, "tools/call") || span_is(r->method, "prompts/get") || span_is(r->method, "resources/read"))) {
-		hand_over(s, r, m);
+		if (eras_client_can(json_get(r->meta, META_CLIENT_CAPS), m->method, m->params))
+			hand_over(s, r, m);
+		else
+			refuse_question(s, r, m->id, -32601, "This client has not said that it can do this");
 		return;
 	}
 	session_note(s, NOTE_WARN, "refused a request of the server (%.*s) that belongs to no single call", (int)(m->method.n < 60 ? m->method.n : 60), m->method.p);

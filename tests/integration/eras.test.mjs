@@ -317,6 +317,15 @@ describe('a modern client on a legacy server', () => {
 		assertText(await call(br, 'echo', { text: 'after' }), 'after');
 		assert.equal(srv.answers.length, 1);
 	});
+	for (const [what, params, method, caps] of [
+		['what no client is asked', {}, 'custom/thing'], ['what it has not said it can do', FORM, 'elicitation/create', {}],
+		['for an address when it takes forms only', { mode: 'url', message: 'm', url: 'https://example.com/', elicitationId: 'e' }, 'elicitation/create'],
+		['for a form when it takes addresses only', { message: 'm', requestedSchema: {} }, 'elicitation/create', { elicitation: { url: {} } }]])
+		scenario(`is not asked ${what}`, LEGACY, async ({ srv, br }) => {
+			const answer = await call(br, 'ask', { method, params }, caps ? able(caps) : {});
+			assert.match(textOf(answer), /-32601/);
+			assert.equal(answer.result.resultType, 'complete');
+		});
 	const able = (caps) => ({ _meta: { [`${NS}clientCapabilities`]: caps } });
 	scenario('answers a question in the session that asked it, whatever its capabilities are by then', LEGACY, async ({ srv, br }) => {
 		await ask(br, 'server/discover');

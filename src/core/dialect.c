@@ -25,6 +25,16 @@ bool version_is_known_legacy(const char *v)
 	return false;
 }
 
+int log_level_rank(struct span json)
+{
+	static const char *const levels[] = { "debug", "info", "notice", "warning", "error", "critical", "alert", "emergency" };
+
+	for (int i = 0; i < (int)(sizeof(levels) / sizeof(*levels)); i++)
+		if (json_string_is(json, levels[i]))
+			return i;
+	return -1;
+}
+
 bool version_text_is_modern(const char *v)
 {
 	return strlen(v) == 10 && strcmp(v, "2025-11-25") > 0;

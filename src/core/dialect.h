@@ -30,6 +30,8 @@ bool version_read(struct span json, char out[16]);
 bool version_is_known_legacy(const char *v);
 bool version_is_modern(struct span json);
 /* Both are revisions with a handshake, and a came before b. */
+/* 0 (debug) to 7 (emergency); -1: no log level. */
+int log_level_rank(struct span json);
 bool version_is_older(const char *a, const char *b);
 /* Appends the headers that every request of this session carries. */
 int dialect_session_headers(struct buf *out, enum era era, const char *version, struct span session_id);

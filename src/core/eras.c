@@ -141,6 +141,12 @@ bool eras_spent(const struct request *r)
 	return t && t->with_client;
 }
 
+void eras_new_client(struct session *s)
+{
+	if (s->eras)
+		buf_reset(&s->eras->level);
+}
+
 int eras_learn_legacy(struct session *s, struct span init)
 {
 	struct eras *e = eras_get(s);

@@ -46,7 +46,6 @@ struct eras {
 	unsigned char key[32];
 	uint64_t counter;
 	bool asked_again;      /* server/discover, after -32022 */
-	bool log_wanted;       /* a modern client asked for log messages */
 	uint64_t mirror_for;   /* request that waits for RQ_MIRROR */
 };
 

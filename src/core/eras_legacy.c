@@ -58,11 +58,11 @@ bool legacy_local(struct session *s, struct request *r)
 		eras_answer_locally(s, r, SPAN_LIT("{}"));
 	} else if (span_is(r->method, "logging/setLevel")) {
 		struct span level = json_get(r->params, "level");
-		if (json_type(level) != '"') {
-			eras_answer_error(s, r, -32602, "level must be a string", SPAN_NONE);
+		if (log_level_rank(level) < 0) { /* every request that carries it would be refused */
+			eras_answer_error(s, r, -32602, "Invalid params: unknown log level", SPAN_NONE);
 			return true;
 		}
-		if (buf_set(&e->level, level) == 0)
+		if (buf_set(&e->level, level) == 0 && buf_set(&s->level_params, r->params) == 0)
 			eras_answer_locally(s, r, SPAN_LIT("{}"));
 		else
 			request_refuse(s, r, ERR_BAD_UPSTREAM, NO_ROOM, -1);

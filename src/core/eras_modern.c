@@ -648,15 +648,40 @@ static bool retoken(struct session *s, const struct rpc_msg *m)
 	return true;
 }
 
+static struct span level_of(const struct request *r)
+{
+	return r->purpose == RQ_CLIENT ? json_get(r->meta, META_LOG_LEVEL) : SPAN_NONE;
+}
+
+static bool runs(const struct request *r)
+{
+	return r->state == REQ_SENT || r->state == REQ_STREAMING;
+}
+
+/* A session has one level, requests have one each: the lowest of those that run. */
 static void wanted_level(struct session *s, struct request *r)
 {
-	struct span level = json_get(json_get(r->params, "_meta"), META_LOG_LEVEL);
+	struct span level = level_of(r);
 
-	if (json_type(level) != '"' || !json_get(json_get(buf_span(&s->init_result), "capabilities"), "logging").p)
+	if (!level.p || !json_get(json_get(buf_span(&s->init_result), "capabilities"), "logging").p)
 		return;
-	s->eras->log_wanted = true;
+	for (const struct request *q = s->ledger.head; q; q = q->next)
+		if (runs(q) && log_level_rank(level_of(q)) >= 0 && log_level_rank(level_of(q)) < log_level_rank(level))
+			level = level_of(q);
 	if (!span_eq(level, json_get(buf_span(&s->level_params), "level")))
 		own_call(s, RQ_LEVEL, "logging/setLevel", "level", level);
+}
+
+/* Messages are for a request that asks for them, not below its level; one that
+ * came on no request's stream is for any that does (server/utilities/logging). */
+static bool wants_message(const struct session *s, const struct request *r, struct span level)
+{
+	bool one = r && r->purpose == RQ_CLIENT;
+
+	for (r = one ? r : s->ledger.head; r; r = one ? NULL : r->next)
+		if (runs(r) && level_of(r).p && (log_level_rank(level) < 0 || log_level_rank(level_of(r)) <= log_level_rank(level)))
+			return true;
+	return false;
 }
 
 bool modern_local(struct session *s, struct request *r)
@@ -687,6 +712,8 @@ bool modern_local(struct session *s, struct request *r)
 		listen_here(s, r);
 	} else if (span_is(r->method, "initialize")) {
 		eras_answer_error(s, r, -32600, "initialize does not belong in a 2026-07-28 conversation", SPAN_NONE);
+	} else if (level_of(r).p && log_level_rank(level_of(r)) < 0) {
+		eras_answer_error(s, r, -32602, "Invalid params: unknown log level", SPAN_NONE);
 	} else {
 		wanted_level(s, r);
 		return false;
@@ -777,7 +804,7 @@ bool modern_inbound(struct session *s, struct request *r, const struct rpc_msg *
 		return true;
 	}
 	if (span_is(m->method, "notifications/message"))
-		return !s->eras || !s->eras->log_wanted;
+		return !wants_message(s, r, json_get(m->params, "level"));
 	if (span_is(m->method, "notifications/progress"))
 		return retoken(s, m);
 	if (span_is(m->method, "notifications/cancelled"))

@@ -70,6 +70,7 @@ static void client_initialize(struct session *s, const struct rpc_msg *m, struct
 	}
 	if (s->client_initialized) {
 		session_note(s, NOTE_INFO, "the client starts a new session");
+		eras_new_client(s);
 		s->client_initialized = s->initialized_sent = false;
 		session_forget(s);
 		outbox_clear(s);

@@ -41,17 +41,13 @@ void session_succeeded(struct session *s)
  * negotiated, and not below the level it has set (server/utilities/logging). */
 static bool client_wants_messages(const struct session *s, int rank)
 {
-	static const char *const levels[] = { "debug", "info", "notice", "warning", "error", "critical", "alert", "emergency" };
 	struct span set = json_get(buf_span(&s->level_params), "level");
 
 	if (!s->c->notify || !s->client_initialized || !s->initialized_sent || s->client_modern)
 		return false;
 	if (json_type(json_path(buf_span(&s->init_result), "capabilities", "logging", NULL)) != '{')
 		return false;
-	for (int i = rank + 1; i < (int)(sizeof(levels) / sizeof(*levels)); i++)
-		if (json_string_is(set, levels[i]))
-			return false;
-	return true;
+	return log_level_rank(set) <= rank;
 }
 
 /* --notify. lost: why; NULL: it is back after ms. */

@@ -491,6 +491,8 @@ bool eras_unbind(struct session *s);
 struct request *eras_by_client_id(struct session *s, struct span id);
 /* The client's id was answered already, with input_required. */
 bool eras_spent(const struct request *r);
+/* The client begins anew by initialize. */
+void eras_new_client(struct session *s);
 /* What the client says of itself in initialize. 0, or -1: no memory. */
 int eras_learn_legacy(struct session *s, struct span init_params);
 bool eras_m2l(const struct session *s);

@@ -128,6 +128,19 @@ describe('a legacy client on a server of 2026-07-28', () => {
 		assert.equal(srv.seen('answer').length, 0);
 		assert.deepEqual(srv.wrong, []);
 	});
+	scenario('sets a level that there is, for its own conversation', MODERN, async ({ srv, br }) => {
+		const sent = () => srv.seen('tools/call').at(-1).message.params._meta[`${NS}logLevel`];
+		await br.connect();
+		assert.equal((await br.request('logging/setLevel', { level: 'chatty' })).error.code, -32602);
+		await br.call('echo');
+		assert.equal(sent(), undefined);
+		assert.ok((await br.request('logging/setLevel', { level: 'notice' })).result);
+		await br.call('echo');
+		assert.equal(sent(), 'notice');
+		await br.connect();
+		await br.call('echo');
+		assert.equal(sent(), undefined);
+	});
 	scenario('works while its subscription is never acknowledged', MODERN, async ({ srv, br }) => {
 		srv.clear();
 		modern(srv, { 'subscriptions/listen': (ex) => { listen(ex, { ack: false }); } });
@@ -316,6 +329,22 @@ describe('a modern client on a legacy server', () => {
 		assert.deepEqual(JSON.parse(textOf(await call(br, 'ask', { method: 'elicitation/create', params: FORM }, q))), given.result);
 		assertText(await call(br, 'echo', { text: 'after' }), 'after');
 		assert.equal(srv.answers.length, 1);
+	});
+	scenario('hears log messages of the requests that ask for them, at their own level', LEGACY, async ({ srv, br }) => {
+		const level = (l) => ({ _meta: { [`${NS}logLevel`]: l } }), held = {};
+		srv.when('tools/call:slow', (ex) => { held[ex.message.params.arguments.tag] = ex; ex.out = ex.stream(); });
+		const say = (tag) => ['debug', 'error'].forEach((l) => held[tag].out.event({ data: { jsonrpc: '2.0', method: 'notifications/message', params: { level: l, data: tag } } }));
+		const end = (tag) => held[tag].out.event({ data: held[tag].envelope({ result: { content: [] } }) }).end();
+		await ask(br, 'server/discover');
+		const calls = [['debug', level('debug')], ['error', level('error')], ['none', {}]].map(([tag, more]) => call(br, 'slow', { tag }, more));
+		await until(() => Object.keys(held).length === 3);
+		['debug', 'error', 'none'].forEach((tag) => { say(tag); end(tag); });
+		for (const c of calls) assert.ok((await c).result);
+		assert.deepEqual(br.notifications.filter((n) => n.method === 'notifications/message').map((n) => `${n.params.data}:${n.params.level}`).sort(), ['debug:debug', 'debug:error', 'error:error']);
+		assert.deepEqual(srv.seen('logging/setLevel').map((e) => e.message.params.level), ['debug']); // the other one does not take it back
+		srv.notify('notifications/message', { level: 'error', data: 'nobody asks any more' });
+		assert.equal((await call(br, 'echo', {}, level('chatty'))).error.code, -32602);
+		assert.equal(br.notifications.filter((n) => n.method === 'notifications/message').length, 3);
 	});
 	for (const [what, params, method, caps] of [
 		['what no client is asked', {}, 'custom/thing'], ['what it has not said it can do', FORM, 'elicitation/create', {}],

@@ -471,6 +471,13 @@ int catalog_on_page(struct catalog *k, enum catalog_list l, struct span cursor, 
 	return 0;
 }
 
+int catalog_learn_tools(struct catalog *k, struct span result)
+{
+	struct span array = json_get(result, lists[LIST_TOOLS].member);
+
+	return json_type(array) == '[' ? learn_tools(k, array) : 0;
+}
+
 void catalog_confirm_tools(struct catalog *k)
 {
 	if (k->listing && k->aside >= k->listing)

@@ -37,6 +37,9 @@ const char *catalog_list_changed(enum catalog_list l);
  * older ones, and tools that a complete listing no longer has are forgotten.
  * Members of the wrong type are ignored. 0, or -1 for no memory (nothing is then remembered). */
 int catalog_on_page(struct catalog *k, enum catalog_list l, struct span cursor, struct span result);
+/* A page of tools that did not go to the client: hints and mirrors are learned
+ * from it, and no more. 0, or -1 for no memory. */
+int catalog_learn_tools(struct catalog *k, struct span result);
 /* list_changed came: annotations are set aside (nothing is repeatable by hint) until listed again. */
 void catalog_on_list_changed(struct catalog *k, enum catalog_list l);
 /* A listing of our own has shown that the tools are what the client was told

@@ -10,6 +10,8 @@
 #include <sodium.h>
 
 #define TEXT_MAX ((size_t)1 << 40)
+#define MIRROR_TRIES 3       /* to list them, for one call */
+#define MIRROR_PAGES_MAX 100 /* of the tool list, looked through for header mirrors */
 
 static const char *const meta_keys[] = { META_VERSION, META_CLIENT_INFO, META_CLIENT_CAPS, META_LOG_LEVEL };
 
@@ -77,6 +79,8 @@ struct translation *translation_get(struct request *r)
 	return t;
 }
 
+static void mirrors_over(struct session *s, bool listed);
+
 void eras_forget_request(struct session *s, struct request *r)
 {
 	struct translation *t = r->extra;
@@ -86,6 +90,8 @@ void eras_forget_request(struct session *s, struct request *r)
 		e->listen = NULL;
 	if (e && e->old_listen == r)
 		e->old_listen = NULL;
+	if (e && e->mirrors == r)
+		mirrors_over(s, false);
 	if (!t)
 		return;
 	legacy_forget(s, r);
@@ -530,18 +536,78 @@ static void discovered(struct session *s, struct request *r, const struct rpc_ms
 		replay_after(s);
 }
 
-/* The tool list came again because a header mirror did not fit; the call goes once more. */
+/* The calls that wait for the mirrors go once more, whatever came of it. listed:
+ * what there is to know is known. */
+static void mirrors_over(struct session *s, bool listed)
+{
+	s->eras->mirrors = NULL;
+	for (struct request *q = s->ledger.head; q; q = q->next) {
+		struct translation *t = q->extra;
+		if (!t || !t->mirrors_due)
+			continue;
+		t->mirrors_due = false;
+		t->mirrored = listed ? MIRROR_TRIES : t->mirrored + 1;
+		q->not_before = 0;
+	}
+	session_due(s, s->now);
+}
+
+static bool list_mirrors(struct session *s, struct span cursor)
+{
+	struct eras *e = s->eras;
+	struct request *r = NULL;
+	struct buf params;
+	int bad = 0;
+
+	buf_init(&params, TEXT_MAX);
+	if (cursor.p)
+		bad = buf_puts(&params, "{\"cursor\":") || buf_add(&params, cursor) || buf_puts(&params, "}");
+	if (!bad)
+		request_new_own(s, &r, RQ_MIRROR, "tools/list", buf_span(&params));
+	buf_fini(&params);
+	e->mirrors = r;
+	return r && request_post(s, r) == 0;
+}
+
+/* A page of the tool list came again because header mirrors did not fit. The
+ * client has not seen it, so it teaches mirrors alone. */
 static void mirrors_came(struct session *s, struct request *r, const struct rpc_msg *m)
 {
-	struct request *q = eras_request(s, s->eras->mirror_for);
+	struct span cursor = json_get(m->result, "nextCursor"), last = json_get(r->params, "cursor");
+	struct buf next;
 
-	if (m && m->kind == RPC_RESULT && catalog_on_page(s->catalog, LIST_TOOLS, SPAN_NONE, m->result) != 0)
-		s->stale_lists |= 1u << LIST_TOOLS;
-	s->eras->mirror_for = 0;
+	if (m->kind != RPC_RESULT || catalog_learn_tools(s->catalog, m->result) != 0 || json_type(cursor) != '"' || cursor.n <= 2 ||
+	    span_eq(cursor, last) || ++s->eras->mirror_pages >= MIRROR_PAGES_MAX) {
+		mirrors_over(s, m->kind == RPC_RESULT);
+		request_drop(s, r);
+		return;
+	}
+	s->eras->mirrors = NULL;
+	buf_init(&next, TEXT_MAX);
+	if (buf_add(&next, cursor) != 0 || !list_mirrors(s, buf_span(&next)))
+		mirrors_over(s, false);
+	buf_fini(&next);
 	request_drop(s, r);
-	if (q && q->state == REQ_PARKED)
-		q->not_before = 0;
-	session_due(s, s->now);
+}
+
+/* -32020: true when r waits for the tools to be listed again. */
+static bool mirrors_refused(struct session *s, struct request *r)
+{
+	struct translation *t = translation_get(r);
+	struct eras *e = eras_get(s);
+
+	if (!t || !e || t->mirrored >= MIRROR_TRIES)
+		return false;
+	if (!e->mirrors) {
+		session_note(s, NOTE_INFO, "the server refused the header mirrors; listing its tools again");
+		e->mirror_pages = 0;
+		if (!list_mirrors(s, SPAN_NONE))
+			return false;
+	}
+	t->mirrors_due = true;
+	exchange_release(s, r);
+	request_park(s, r, s->now + s->c->request_timeout_ms);
+	return true;
 }
 
 static void warn_tool(void *arg, struct span name, const char *reason)
@@ -606,23 +672,8 @@ bool eras_answer(struct session *s, struct request *r, const struct rpc_msg *m)
 	default:
 		break;
 	}
-	if (s->era == ERA_MODERN && m->kind == RPC_ERROR && r->is_tool_call && rpc_error_code(m, &code) && code == -32020) {
-		struct translation *t = translation_get(r);
-		struct eras *e = eras_get(s);
-		struct request *q;
-		if (t && e && !t->mirrored && !e->mirror_for) {
-			t->mirrored = true;
-			request_new_own(s, &q, RQ_MIRROR, "tools/list", SPAN_NONE);
-			if (q) {
-				session_note(s, NOTE_INFO, "the server refused the header mirrors; listing its tools again");
-				exchange_release(s, r);
-				request_park(s, r, s->now + s->c->request_timeout_ms);
-				e->mirror_for = r->token;
-				request_post(s, q);
-				return true;
-			}
-		}
-	}
+	if (s->era == ERA_MODERN && m->kind == RPC_ERROR && r->is_tool_call && rpc_error_code(m, &code) && code == -32020 && mirrors_refused(s, r))
+		return true;
 	if (eras_l2m(s) && legacy_answer(s, r, m))
 		return true;
 	if (eras_m2l(s))
@@ -676,9 +727,6 @@ void eras_failed(struct session *s, struct request *r, const struct failure *f)
 	case RQ_DISCOVER:
 		request_drop(s, r);
 		discover_failed(s, f, what);
-		break;
-	case RQ_MIRROR:
-		mirrors_came(s, r, NULL);
 		break;
 	case RQ_LISTEN: {
 		bool line = f->line;

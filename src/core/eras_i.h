@@ -17,7 +17,8 @@ struct translation {
 	unsigned waiting;      /* inputs the client has not given yet */
 	bool acknowledged;     /* listen: the client has had its acknowledgement */
 	bool local;            /* listen of a modern client on a legacy server: nothing is posted */
-	bool mirrored;         /* -32020 was answered by listing again once */
+	unsigned mirrored;     /* how often -32020 was answered by listing again */
+	bool mirrors_due;      /* it waits for that list */
 	bool with_client;      /* the client holds an input_required result for it */
 	int64_t expires;       /* with_client: until then a retry is awaited */
 	struct buf answer;     /* with_client: the server's answer came meanwhile */
@@ -46,7 +47,8 @@ struct eras {
 	unsigned char key[32];
 	uint64_t counter;
 	bool asked_again;      /* server/discover, after -32022 */
-	uint64_t mirror_for;   /* request that waits for RQ_MIRROR */
+	struct request *mirrors; /* RQ_MIRROR under way */
+	unsigned mirror_pages;
 };
 
 struct eras *eras_get(struct session *s);

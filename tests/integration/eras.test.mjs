@@ -194,6 +194,38 @@ describe('tools whose header annotations are not valid', () => {
 		assert.equal(srv.seen('tools/call:good').length, 2);
 		assert.equal(srv.seen('tools/list').length, 2);
 	});
+	const zoned = { 'tools/call:good': (ex) => ex.headers['mcp-param-zone'] ? text(ex.headers['mcp-param-zone']) : { code: -32020, message: 'Header mismatch', status: 400 } };
+	scenario('-32020 heals calls that are made at once, with one list', { connect: false }, async ({ srv, br }) => {
+		srv.tools = [annotated('good', 'Region')];
+		modern(srv, { ...zoned, 'tools/list': (ex) => { setTimeout(() => ex.result({ resultType: 'complete', tools: srv.tools, ttlMs: 0, cacheScope: 'private' }), 100); } });
+		await ask(br, 'server/discover');
+		await ask(br, 'tools/list');
+		srv.tools = [annotated('good', 'Zone')];
+		const calls = ['a', 'b', 'c'].map((a) => call(br, 'good', { a }));
+		for (const [i, c] of calls.entries()) assertText(await c, 'abc'[i]);
+		assert.equal(srv.seen('tools/list').length, 2);
+	});
+	scenario('-32020 looks through all pages of the list', { connect: false }, async ({ srv, br }) => {
+		srv.tools = [annotated('first', 'Region'), annotated('good', 'Region')];
+		modern(srv, { ...zoned, 'tools/list': (ex) => { const n = Number(ex.message.params.cursor ?? 0); return { resultType: 'complete', tools: [srv.tools[n]], ...(n ? {} : { nextCursor: '1' }), ttlMs: 0, cacheScope: 'private' }; } });
+		await ask(br, 'server/discover');
+		await ask(br, 'tools/list');
+		await ask(br, 'tools/list', { cursor: '1' });
+		srv.tools = [annotated('first', 'Region'), annotated('good', 'Zone')];
+		assertText(await call(br, 'good', { a: 'eu' }), 'eu');
+	});
+	scenario('-32020 and a line that breaks while the tools are listed do not leave the call behind', { connect: false }, async ({ srv, br }) => {
+		srv.tools = [annotated('good', 'Region')];
+		modern(srv, zoned);
+		await ask(br, 'server/discover');
+		await ask(br, 'tools/list');
+		srv.tools = [annotated('good', 'Zone')];
+		srv.first('tools/list', (ex) => { ex.silence(); });
+		const c = call(br, 'good', { a: 'eu' });
+		await srv.sees('tools/list', 2);
+		br.signal('SIGUSR2');
+		assertText(await c, 'eu');
+	});
 	scenario('-32020 again is passed on', { connect: false }, async ({ srv, br }) => {
 		srv.tools = [annotated('good', 'Region')];
 		modern(srv, { 'tools/call:good': { code: -32020, message: 'Header mismatch', status: 400 } });

@@ -390,12 +390,13 @@ void eras_out_headers(struct session *s, struct span method, struct buf *lines)
 
 bool eras_unbind(struct session *s)
 {
-	if (s->era != ERA_NONE || s->client_initialized || s->offline)
+	if (s->era != ERA_NONE || s->offline)
 		return false;
 	for (const struct request *r = s->ledger.head; r; r = r->next)
 		if (r->purpose == RQ_CLIENT)
 			return false;
 	s->client_modern = s->client_seen_era = false;
+	s->client_initialized = s->initialized_sent = false; /* by the handshake that was tried for it */
 	session_forget(s);
 	session_enter(s, SESSION_START, "the client falls back to initialize");
 	return true;
@@ -693,7 +694,7 @@ static bool discover_broke(struct session *s, const struct failure *f)
 		return true;
 	if (!s->handshake)
 		return f->may_have_run || f->kind == ERR_UPSTREAM_UNAVAILABLE;
-	return (f->stale || f->kind == ERR_UPSTREAM_UNAVAILABLE) && s->discover_breaks++ < DISCOVER_BREAKS;
+	return (f->stale || f->kind == ERR_UPSTREAM_UNAVAILABLE || f->kind == ERR_RATE_LIMITED) && s->discover_breaks++ < DISCOVER_BREAKS;
 }
 
 static void discover_failed(struct session *s, const struct failure *f, const char *what)

@@ -152,6 +152,7 @@ static void go_down(struct session *s, const char *why)
 	session_enter(s, SESSION_DOWN, "the retries are used up");
 	snprintf(text, sizeof(text), "%s, and the attempts to reconnect are used up", why);
 	session_note(s, NOTE_WARN, "giving up for now: %s", why);
+	probe_refused(s);
 	session_refuse_parked(s, 0, ERR_UPSTREAM_UNAVAILABLE, text, s->down_until - s->now);
 	if (!s->client_initialized && !s->client_modern && s->state == SESSION_DOWN)
 		session_enter(s, SESSION_START, "nothing is known of the server");
@@ -241,7 +242,7 @@ void session_reconnect(struct session *s)
 	s->wait_until = 0;
 	s->n.reconnect_tries++;
 	breaker_on_probe(&s->breaker);
-	if (s->client_initialized || (s->client_modern && s->era == ERA_MODERN))
+	if (s->client_modern ? s->era != ERA_NONE : s->client_initialized)
 		replay_begin(s);
 	else if (s->handshake || s->client_modern)
 		probe_begin(s);

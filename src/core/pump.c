@@ -298,7 +298,7 @@ static int64_t request_time(struct session *s, struct request *r)
 		if (t && s->now >= t) {
 			if (s->state == SESSION_AUTH)
 				refuse_unsigned(s, r);
-			else
+			else if (r != s->handshake || !probe_refused(s))
 				request_refuse(s, r, ERR_UPSTREAM_UNAVAILABLE, "The server can not be reached at the moment",
 					s->wait_until > s->now ? s->wait_until - s->now : -1);
 			return -1;

@@ -96,22 +96,30 @@ void probe_begin(struct session *s)
 		probe_try(s, first_choice(s));
 }
 
-/* No transport is left: the server's own refusal if there was one, else later.
- * One that offers 2026-07-28 has it, even if server/discover was not answered. */
-static void probe_exhausted(struct session *s, const char *why)
+bool probe_refused(struct session *s)
 {
 	struct request *r = s->handshake;
 
-	if (!s->init_error.len || !r || (s->tried_modern && eras_modern_offered(s) && s->discover_breaks++ < DISCOVER_BREAKS)) {
-		s->era = ERA_NONE;
-		session_line_down(s, why, -1, -1);
-		return;
-	}
+	if (!s->init_error.len || !r)
+		return false;
 	eras_send_answer(s, r, "error", buf_span(&s->init_error));
 	s->n.answers++;
 	s->discover_breaks = 0;
 	request_drop(s, r);
 	session_enter(s, SESSION_START, "the server refused initialize");
+	return true;
+}
+
+/* No transport is left: the server's own refusal if there was one, else later.
+ * One that offers 2026-07-28 has it, even if server/discover was not answered. */
+static void probe_exhausted(struct session *s, const char *why)
+{
+	bool again = s->tried_modern && eras_modern_offered(s) && s->discover_breaks++ < DISCOVER_BREAKS;
+
+	if (!again && probe_refused(s))
+		return;
+	s->era = ERA_NONE;
+	session_line_down(s, why, -1, -1);
 }
 
 void probe_next(struct session *s, const char *why)

@@ -414,6 +414,8 @@ int64_t stream_pace(const struct session *s);
 /* ---- replay.c ----------------------------------------------------------------------------------- */
 void probe_begin(struct session *s);
 void probe_next(struct session *s, const char *why);
+/* The client is told why the server refused its initialize; false when it did not. */
+bool probe_refused(struct session *s);
 /* server/discover was not answered as a modern server does. */
 void probe_not_modern(struct session *s);
 /* REVIVE: the transport does not fit; another one, unless the era is known. */

@@ -560,6 +560,37 @@ describe('two eras in one conversation', () => {
 			assertText(await br.call('echo', { text: 'x' }), 'x');
 		});
 	}
+	const nobody = (srv) => srv.when(() => true, (ex) => ex.reply(404, { 'Content-Type': 'text/html' }, '<html>no such app</html>'));
+	scenario('a probe that met a stranger does not bind the client either', { connect: false, args: ['--hold-time', '500'] }, async ({ srv, br }) => {
+		nobody(srv);
+		assert.match((await ask(br, 'server/discover')).raw, /upstream_unavailable/);
+		srv.clear();
+		await br.connect();
+		assertText(await br.call('echo', { text: 'x' }), 'x');
+	});
+	scenario('a modern server is found when it comes up behind a gateway that answered in its place', { connect: false }, async ({ srv, br }) => {
+		nobody(srv);
+		const d = ask(br, 'server/discover');
+		await br.logged(/> wait/);
+		srv.clear();
+		modern(srv);
+		assert.equal((await d).result.instructions, 'be kind');
+		assertText(await call(br, 'echo', { text: 'x' }), 'x');
+	});
+	for (const [how, breakIt] of [['is reset', (ex) => { ex.reset(); }], ['is answered with 503', (ex) => { ex.reply(503); }], ['is answered with 429', (ex) => { ex.reply(429, { 'Retry-After': '1' }); }]])
+		scenario(`a probe that ${how} says nothing of the era: a legacy client gets its server`, { connect: false }, async ({ srv, br }) => {
+			modern(srv);
+			srv.first('server/discover', breakIt);
+			await br.connect();
+			assertText(await br.call('echo', { text: 'x' }), 'x');
+		});
+	for (const args of [['--hold-time', '800'], ['--max-retries', '0']])
+		scenario(`a server that refuses initialize and has no answer to the probe: its refusal is what the client is told (${args[0]})`, { connect: false, args }, async ({ srv, br }) => {
+			srv.when('initialize', (ex) => ex.json(ex.envelope({ error: { code: -32602, message: 'no such tenant' } }), { status: 400 }));
+			srv.when('server/discover', (ex) => ex.reply(502));
+			const answer = await br.request('initialize', { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'driver', version: '1' } });
+			assert.equal(answer.error?.message, 'no such tenant');
+		});
 	scenario('a probe that could not be answered does not bind the client: initialize begins a legacy one', { connect: false, args: ['--max-retries', '1', '--max-retry-delay', '100'] }, async ({ srv, br }) => {
 		await srv.stop();
 		assertOwnError(await ask(br, 'server/discover'), 'upstream_unavailable');

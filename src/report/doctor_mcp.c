@@ -83,9 +83,12 @@ static int post(struct doctor *d, struct call *x, const char *url, const char *i
 			call_wait(d, x, call_is_done, 0);
 		if (url || !redirected(d, x))
 			return 0;
-		call_fini(d, x);
+		if (n < REDIRECTS)
+			call_fini(d, x);
 	}
-	return 0;
+	doctor_say(d, "redirect", STEP_FAIL, -1, DOCTOR_HTTP, "HTTP %d again and again", x->status);
+	doctor_hint(d, "the server sends us in a circle", "tell its operator; a path with or without a slash at its end may do");
+	return -1;
 }
 
 /* ---- what a refusal means ----------------------------------------------------------------------------------- */

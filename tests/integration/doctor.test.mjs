@@ -117,6 +117,12 @@ describe('doctor says what is wrong', () => {
 		assert.equal(other.exchanges.length, 0);
 		assert.ok(!r.out.includes('verysecret'));
 	});
+	test('redirect: in a circle', {}, async (srv) => {
+		srv.when(() => true, (ex) => ex.reply(307, { Location: '/mcp' }));
+		const r = await doctor(srv.url);
+		failed(r, 'redirect', 7, /circle/);
+		assert.equal(r.steps.POST, undefined);
+	});
 	test('POST: the connection is reset', {}, async (srv) => {
 		srv.when(() => true, (ex) => ex.reset());
 		failed(await doctor(srv.url), 'POST', 7);

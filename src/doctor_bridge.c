@@ -198,6 +198,19 @@ static void look_for_metadata(struct visit *v, struct doctor *d, struct span www
 	buf_fini(&where);
 }
 
+/* 403 is no question for credentials but where a challenge says so (RFC 6750, section 3.1). */
+static bool wants_sign_in(int status, struct span www_authenticate)
+{
+	struct challenge c;
+	bool asks = status != 403;
+
+	if (!asks && challenge_parse(&c, www_authenticate) == 0) {
+		asks = c.bearer || c.dpop;
+		challenge_fini(&c);
+	}
+	return asks;
+}
+
 static void authorization(void *arg, struct doctor *d, int status, struct span www_authenticate)
 {
 	struct visit *v = arg;
@@ -207,6 +220,11 @@ static void authorization(void *arg, struct doctor *d, int status, struct span w
 	if (!status) {
 		doctor_say(d, "authorization", STEP_OK, -1, DOCTOR_WELL, v->o->core.user_authorization ? "the header you gave is accepted%s" :
 			v->sends_stored ? "accepted: %s" : "not wanted; %s", v->o->core.user_authorization ? "" : text);
+		return;
+	}
+	if (!v->o->core.user_authorization && !v->sends_stored && !wants_sign_in(status, www_authenticate)) {
+		doctor_say(d, "authorization", STEP_FAIL, -1, DOCTOR_AUTH, "HTTP %d: refused, and no sign-in is asked for", status);
+		doctor_hint(d, "a firewall or a list of allowed addresses stands before the server, or it wants a key", "does it work in another network? --header, where there is a key");
 		return;
 	}
 	doctor_say(d, "authorization", STEP_FAIL, -1, DOCTOR_AUTH, v->o->core.user_authorization ? "HTTP %d: the header you gave is refused%s" :

@@ -153,18 +153,20 @@ static void take_facts(struct doctor *d)
 	struct http_event ev;
 
 	while (http_next(d->http, &ev)) {
-		struct call *x = NULL;
+		struct call **slot = NULL;
 		for (size_t i = 0; i < sizeof(d->calls) / sizeof(*d->calls); i++)
 			if (d->calls[i] && d->calls[i]->token == ev.token)
-				x = d->calls[i];
-		if (!x)
+				slot = &d->calls[i];
+		if (!slot)
 			continue;
-		if (ev.kind == HTTP_EV_HEAD)
-			on_head(d, x, ev.head);
-		else if (ev.kind == HTTP_EV_DATA)
-			on_data(x, ev.data);
-		else
-			on_done(x, ev.result);
+		if (ev.kind == HTTP_EV_HEAD) {
+			on_head(d, *slot, ev.head);
+		} else if (ev.kind == HTTP_EV_DATA) {
+			on_data(*slot, ev.data);
+		} else {
+			on_done(*slot, ev.result);
+			*slot = NULL;
+		}
 	}
 }
 

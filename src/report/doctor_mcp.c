@@ -294,7 +294,7 @@ static void try_sse(struct doctor *d)
 	} else if (only && !x->status && !x->done) {
 		doctor_say(d, "HTTP+SSE", STEP_FAIL, loop_now_us() - x->started_us, DOCTOR_STREAM, "no answer to GET within %d s", STEP_MS / 1000);
 		doctor_hint(d, "something in between holds the stream back until it ends", "turn its buffering off for this path (nginx: proxy_buffering off)");
-	} else {
+	} else if (!only || authorized(d, x)) {
 		outcome_text(x, text, sizeof(text));
 		doctor_say(d, "HTTP+SSE", bad, took(x), DOCTOR_HTTP, "2024-11-05 is not offered (%s)", text);
 		if (only)
@@ -354,22 +354,23 @@ static bool start_session(struct doctor *d, const char *url)
 		good = ask(d, url, ID_INITIALIZE, BODY(initialize_old_body), &x) >= 0 && is_result(&d->stream, &result);
 		if (good)
 			say_initialized(d, "session", &d->stream, result);
-		outcome_text(&x, text, sizeof(text));
-		call_fini(d, &x);
-		if (!good) {
+		if (!good && authorized(d, &x)) {
+			outcome_text(&x, text, sizeof(text));
 			doctor_say(d, "session", STEP_FAIL, -1, DOCTOR_SESSION, "initialize is not answered on the stream (%s)", text);
 			doctor_hint(d, "the POST goes to another instance than the stream, or something holds the stream back", "load balancers must keep a client on one instance");
-			return false;
 		}
+		call_fini(d, &x);
+		if (!good)
+			return false;
 	}
 	post(d, &x, url, NULL, buf_span(&d->session_lines), BODY(initialized_body), call_is_done);
 	good = x.done && x.result.outcome == HTTP_OK && x.status >= 200 && x.status <= 299;
 	outcome_text(&x, text, sizeof(text));
-	if (!good) {
+	if (!good && authorized(d, &x)) {
 		doctor_say(d, "session", STEP_FAIL, took(&x), DOCTOR_SESSION, "notifications/initialized is refused (%s)", text);
 		doctor_hint(d, "the session that was just made is not known: several instances behind a load balancer do not share sessions",
 			"tell its operator to keep a client on one instance, or to share sessions");
-	} else if (d->way == WAY_HTTP) {
+	} else if (good && d->way == WAY_HTTP) {
 		doctor_say(d, "session", STEP_OK, took(&x), DOCTOR_WELL, memmem(buf_span(&d->session_lines).p, d->session_lines.len, "Mcp-Session-Id", 14) ?
 			"made, with an id" : "the server gives no session id");
 	}
@@ -430,14 +431,16 @@ static void ping(struct doctor *d, const char *url)
 		else if (us[i] >= 0 && x.sse && x.answer_us - x.head_us > held)
 			held = x.answer_us - x.head_us;
 		streamed |= x.sse;
+		bool lost = us[i] < 0 && authorized(d, &x);
 		call_fini(d, &x);
-		if (us[i] < 0) {
+		if (lost) {
 			doctor_say(d, "ping", STEP_FAIL, -1, DOCTOR_SESSION, "ping %d of %d is not answered (%s)", i + 1, PINGS, text);
 			doctor_hint(d, d->way == WAY_SSE ? "the answer does not come on the stream: it is held back, or belongs to another instance" :
 				"the session is not stable: it is lost between requests, or another instance answers",
 				"load balancers must keep a client on one instance; proxies must not buffer streams");
-			return;
 		}
+		if (us[i] < 0)
+			return;
 	}
 	qsort(us, PINGS, sizeof(*us), by_size);
 	doctor_say(d, "ping", STEP_OK, us[PINGS / 2], DOCTOR_WELL, "%d of %d answered; fastest %.1f ms, slowest %.1f ms", PINGS, PINGS, (double)us[0] / 1000,

@@ -172,6 +172,35 @@ describe('doctor says what is wrong', () => {
 		failed(r, 'authorization', 8, /wrong, has ended/);
 		assert.ok(!r.out.includes('verysecret'));
 	});
+	for (const args of [[], ['--transport', 'sse']]) {
+		test(`authorization: wanted for the stream of 2024-11-05 ${args.join(' ')}`, { mode: 'sse' }, async (srv) => {
+			srv.when('GET', (ex) => (ex.path === '/sse' ? ex.reply(401, { 'WWW-Authenticate': 'Bearer' }) : false));
+			const r = await doctor(srv.url, { args });
+			failed(r, 'authorization', 8, /mcp-holdfast login/);
+			assert.equal(r.steps.metadata.verdict, 'warn');
+		});
+	}
+	test('authorization: wanted for the messages of 2024-11-05', { mode: 'sse' }, async (srv) => {
+		srv.when('initialize', (ex) => (ex.path === '/message' ? ex.reply(401) : false));
+		failed(await doctor(srv.url), 'authorization', 8);
+	});
+	for (const kind of ['notifications/initialized', 'ping']) {
+		test(`authorization: wanted from ${kind} on`, {}, async (srv) => {
+			srv.when(kind, (ex) => ex.reply(401));
+			srv.when((ex) => ex.path === '/.well-known/oauth-protected-resource/mcp', (ex) => ex.json({ resource: srv.url, authorization_servers: [srv.origin] }));
+			const r = await doctor(srv.url);
+			failed(r, 'authorization', 8, /login/);
+			assert.equal(r.steps.metadata.verdict, 'ok', r.out);
+			assert.notEqual(r.steps[kind === 'ping' ? 'ping' : 'session']?.verdict, 'fail');
+		});
+	}
+	test('authorization: a firewall', {}, async (srv) => {
+		srv.when(() => true, (ex) => ex.reply(403));
+		const r = await doctor(srv.url);
+		failed(r, 'authorization', 8, /firewall/);
+		assert.doesNotMatch(r.out, /login/);
+		assert.equal(r.steps['sign-in'], undefined);
+	});
 	test('session: an instance that does not know it', {}, async (srv) => {
 		srv.when('notifications/initialized', (ex) => ex.reply(404));
 		failed(await doctor(srv.url), 'session', 9, /load balancer/);

@@ -38,6 +38,7 @@ struct doctor {
 	struct call stream;
 	enum way way;
 	bool offered[WAY_SSE + 1];
+	bool stalled;            /* the answer to initialize began, and did not come */
 	enum doctor_exit exit;
 	unsigned steps, warnings;
 };

@@ -260,8 +260,9 @@ static bool try_http(struct doctor *d, bool first)
 		keep_session(d, &x, result);
 	} else {
 		outcome_text(&x, text, sizeof(text));
+		d->stalled = x.status / 100 == 2 && !x.answer.len && !x.done;
 		doctor_say(d, "HTTP", STEP_NONE, took(&x), DOCTOR_WELL, "initialize by POST is not answered (%s)", text);
-		if (!d->offered[WAY_MODERN] && !d->c->sse_allowed)
+		if (!d->stalled && !d->offered[WAY_MODERN] && !d->c->sse_allowed)
 			explain_status(d, &x);
 	}
 out:
@@ -273,7 +274,7 @@ out:
 static void try_sse(struct doctor *d)
 {
 	bool only = !d->offered[WAY_MODERN] && !d->offered[WAY_HTTP];
-	enum doctor_verdict bad = only ? STEP_FAIL : STEP_NONE;
+	enum doctor_verdict bad = only && !d->stalled ? STEP_FAIL : STEP_NONE;
 	struct call *x = &d->stream;
 	char text[256];
 	struct err e;
@@ -297,7 +298,7 @@ static void try_sse(struct doctor *d)
 	} else if (!only || authorized(d, x)) {
 		outcome_text(x, text, sizeof(text));
 		doctor_say(d, "HTTP+SSE", bad, took(x), DOCTOR_HTTP, "2024-11-05 is not offered (%s)", text);
-		if (only)
+		if (bad == STEP_FAIL)
 			explain_status(d, x);
 	}
 	call_fini(d, x);
@@ -513,8 +514,12 @@ static bool find_ways(struct doctor *d)
 	for (enum way w = WAY_MODERN; w <= WAY_SSE && d->way == WAY_NONE; w++)
 		if (d->offered[w])
 			d->way = w;
-	if (d->way == WAY_NONE && !d->exit)
+	if (d->way == WAY_NONE && !d->exit && d->stalled) {
+		doctor_say(d, "server", STEP_FAIL, -1, DOCTOR_STREAM, "the answer to initialize begins, and does not come");
+		doctor_hint(d, "something in between holds it back until it ends, or the server hangs", "turn buffering off for this path (nginx: proxy_buffering off); see the server's log");
+	} else if (d->way == WAY_NONE && !d->exit) {
 		doctor_say(d, "server", STEP_FAIL, -1, DOCTOR_HTTP, "no MCP server answers at this address");
+	}
 	return d->way != WAY_NONE;
 }
 

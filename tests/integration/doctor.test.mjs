@@ -6,8 +6,8 @@ import { describe, it, assert, run, Server, scratchDirectory, SLOW } from '../li
 import { makeCertificates } from '../lib/certificates.mjs';
 
 /** Runs the doctor; gives its steps by name, its exit status and all it said. */
-async function doctor(url, { args = [], env = {}, scratch = scratchDirectory() } = {}) {
-	const r = await run(['doctor', url, '--json', ...args], { env, scratch });
+async function doctor(url, { args = [], env = {}, scratch = scratchDirectory(), ms } = {}) {
+	const r = await run(['doctor', url, '--json', ...args], { env, scratch, ms });
 	const report = JSON.parse(r.stdout);
 	assert.equal(report.exit, r.code);
 	assert.equal(report.ok, r.code === 0);
@@ -143,6 +143,12 @@ describe('doctor says what is wrong', () => {
 		const { code, steps } = await doctor(srv.url, { args: ['--transport', 'http'] });
 		assert.equal(code, 7);
 		assert.match(steps.HTTP.cause, /gateway/);
+	});
+	test('HTTP: the answer begins, and is held back', {}, async (srv) => {
+		srv.when('initialize', (ex) => { ex.stream(); });
+		const r = await doctor(srv.url, { ms: 20000 });
+		failed(r, 'server', 10, /buffering/);
+		assert.notEqual(r.steps['HTTP+SSE'].verdict, 'fail');
 	});
 	test('HTTP+SSE: the first event is held back', { mode: 'sse' }, async (srv) => {
 		srv.when('GET', (ex) => { ex.stream(); });

@@ -151,11 +151,11 @@ export class Bridge {
 }
 
 /** Runs the program to its end, for what needs no server. */
-export async function run(argv, options) {
+export async function run(argv, { ms = 8000, ...options } = {}) {
 	const b = new Bridge(argv, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
 	let out = '';
 	b.child.stdout?.on('data', (d) => { out += d; });
-	const end = await within(b.ended, 8000, `the end of mcp-holdfast ${argv.join(' ')}`);
+	const end = await within(b.ended, ms, `the end of mcp-holdfast ${argv.join(' ')}`);
 	fs.rmSync(b.scratch, { recursive: true, force: true });
 	b.assertSane();
 	return { ...end, stdout: out, stderr: b.stderr };

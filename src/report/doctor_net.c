@@ -18,6 +18,7 @@
 
 #define DAY ((int64_t)24 * 3600)
 #define SOON (14 * DAY)  /* a certificate that ends within this is worth a warning */
+#define OUR_CERTIFICATE 58 /* libcurl's code: the client's certificate or key is no good */
 
 /* ---- name and addresses ------------------------------------------------------------------------------ */
 
@@ -157,6 +158,14 @@ static void tls_failed(struct doctor *d, const struct http_probe *p)
 	int64_t left;
 
 	doctor_say(d, "TLS", STEP_FAIL, p->tls_us ? p->tls_us : -1, DOCTOR_TLS, "%s", p->result.detail);
+	if (p->result.curl_code == OUR_CERTIFICATE) {
+		doctor_hint(d, "the client certificate or its key can not be used", "--cert and --key: is each a PEM file, and do they belong together?");
+		return;
+	}
+	if (strstr(p->result.detail, "not yet valid")) {
+		doctor_hint(d, "the certificate is for a time to come", "is this machine's clock right?");
+		return;
+	}
 	if (http_probe(d->c->http, d->url, false, &seen, &e) != 0 || seen.result.outcome != HTTP_OK || !seen.issuer[0]) {
 		doctor_hint(d, "no secure connection can be made at all", "is this a TLS port? Is something old, or an inspecting firewall, in between?");
 		return;

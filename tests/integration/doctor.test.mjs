@@ -99,6 +99,12 @@ describe('doctor says what is wrong', () => {
 			failed(await doctor(srv.url, { scratch }), 'TLS', 6, /Test authority.*--cacert/);
 		});
 	});
+	it('TLS: a client certificate that can not be used', async () => {
+		const scratch = scratchDirectory(), pki = makeCertificates(scratch), args = ['--cacert', pki.ca, '--cert', pki.client.cert, '--key', pki.server.key];
+		await withServer({ tls: { cert: fs.readFileSync(pki.server.cert), key: fs.readFileSync(pki.server.key) } }, async (srv) => {
+			failed(await doctor(srv.url, { args, scratch }), 'TLS', 6, /--cert and --key/);
+		});
+	});
 	test('TLS: a port that speaks none', {}, async (srv) => {
 		failed(await doctor(srv.url.replace('http:', 'https:'), { args: ['--connect-timeout', '1500ms'] }), 'TLS', 6, /TLS port/);
 	});

@@ -100,7 +100,9 @@ static double error_rate(const struct board_facts *f)
 {
 	int64_t bad = f->errors + f->tool_errors + f->refused;
 
-	return f->answers > 0 ? (double)bad / (double)f->answers : 0;
+	if (f->answers <= 0)
+		return 0;
+	return bad < f->answers ? (double)bad / (double)f->answers : 1;
 }
 
 static int64_t ago(int64_t at, int64_t now)
@@ -122,7 +124,7 @@ static void add_state(struct buf *b, const struct board_facts *f, const struct p
 	buf_puts(b, down || up ? p->off : "");
 }
 
-static void add_latencies(struct buf *b, const struct board_facts *f)
+static void add_latencies(struct buf *b, const struct board_facts *f, size_t width)
 {
 	char t[3][TEXT_SHORT], all[64];
 
@@ -130,7 +132,7 @@ static void add_latencies(struct buf *b, const struct board_facts *f)
 	text_duration(t[1], f->p95_ms);
 	text_duration(t[2], f->p99_ms);
 	snprintf(all, sizeof(all), f->p50_ms < 0 ? "-" : "%s/%s/%s", t[0], t[1], t[2]);
-	text_column(b, span_str(all), 21);
+	text_column(b, span_str(all), width);
 }
 
 static void add_row(struct buf *b, const struct board_facts *f, const struct paint *p, int64_t now)
@@ -139,13 +141,15 @@ static void add_row(struct buf *b, const struct board_facts *f, const struct pai
 
 	text_duration(since, ago(f->state_at, now));
 	text_size(memory, memory_of(f));
-	snprintf(load, sizeof(load), "%" PRId64 "/%" PRId64, f->in_flight, f->held);
-	snprintf(rate, sizeof(rate), "%.1f%%", 100 * error_rate(f));
+	size_t wide = (size_t)snprintf(load, sizeof(load), "%" PRId64 "/%" PRId64, f->in_flight, f->held);
+	double bad = 100 * error_rate(f);
+	snprintf(rate, sizeof(rate), bad < 99.95 ? "%.1f%%" : "%.0f%%", bad);
+	wide = wide > 5 ? wide - 5 : 0; /* a long queue takes room from the latencies */
 	text_column(b, span_str(f->name), 17);
 	buf_printf(b, " %7" PRId64 " ", f->pid);
 	add_state(b, f, p);
 	buf_printf(b, "%6s %5s ", since, load);
-	add_latencies(b, f);
+	add_latencies(b, f, wide < 20 ? 21 - wide : 1);
 	buf_printf(b, " %5s %6s\n", rate, memory);
 }
 

@@ -21,8 +21,10 @@ void text_duration(char out[TEXT_SHORT], int64_t ms)
 		snprintf(out, TEXT_SHORT, "%dm%02ds", (int)(s / 60), (int)(s % 60));
 	else if (s < 86400)
 		snprintf(out, TEXT_SHORT, "%dh%02dm", (int)(s / 3600), (int)(s % 3600 / 60));
-	else if (days < 100000)
+	else if (days < 100)
 		snprintf(out, TEXT_SHORT, "%dd%02dh", (int)days, (int)(s % 86400 / 3600));
+	else if (days < 100000)
+		snprintf(out, TEXT_SHORT, "%dd", (int)days);
 	else
 		snprintf(out, TEXT_SHORT, "ages");
 }

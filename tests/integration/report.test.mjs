@@ -54,6 +54,14 @@ describe('mcp-holdfast status', () => {
 		await call;
 	});
 
+	scenario('fits 80 columns with a long queue', { env: runtime }, async ({ br, scratch }) => {
+		for (let i = 0; i < 120; i++) br.call('slow', { ms: 2500 });
+		await shown(scratch, (x) => x.inFlight === 100 && x.held === 20);
+		const table = await command(scratch, 'status');
+		assert.match(table.stdout, / 100\/20 /);
+		for (const line of table.stdout.split('\n')) assert.ok(line.length <= 80, `wider than 80 columns: ${line}`);
+	});
+
 	scenario('leaves no file behind, but the log', { env: runtime }, async ({ br, scratch }) => {
 		await shown(scratch);
 		for (const f of fs.readdirSync(rundir(scratch))) assert.equal(fs.statSync(path.join(rundir(scratch), f)).mode & 0o777, 0o600);

@@ -178,5 +178,10 @@ bool board_is_down(const struct board_facts *f)
 	for (size_t i = 0; i < sizeof(down) / sizeof(*down); i++)
 		if (!strcmp(f->state, down[i]))
 			return true;
-	return false;
+	return board_was_refused(f);
+}
+
+bool board_was_refused(const struct board_facts *f)
+{
+	return !strcmp(f->state, "start") && (f->errors > 0 || f->refused > 0);
 }

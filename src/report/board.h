@@ -49,5 +49,7 @@ int board_read(int dir, const char *name, struct board_facts *f);
 
 /* True for a state in which requests can not be served. */
 bool board_is_down(const struct board_facts *f);
+/* Down with nothing under way: the client was told no, and has not asked again. */
+bool board_was_refused(const struct board_facts *f);
 
 #endif

@@ -210,6 +210,8 @@ static void add_story(struct buf *b, const struct board_facts *f, const struct p
 		buf_printf(b, "%s\n", p->off);
 	}
 	add_sign_in(b, f, p, now);
+	if (board_was_refused(f))
+		buf_printf(b, "  %sinitialize was refused: see 'mcp-holdfast log %" PRId64 "'%s\n", p->bad, f->pid, p->off);
 	if (!strcmp(f->state, "auth"))
 		buf_printf(b, "  %sa sign-in is wanted: see 'mcp-holdfast log %" PRId64 "', or run 'mcp-holdfast login'%s\n", p->bad, f->pid, p->off);
 }

@@ -48,6 +48,22 @@ describe('mcp-holdfast status', () => {
 		assert.ok(back.lastDrop.lengthMs >= 0);
 	});
 
+	scenario('says that initialize was refused, with status 1', { connect: false }, async ({ srv, bridge, scratch }) => {
+		await srv.stop();
+		const br = bridge([srv.url, '--name', 'alpha', '--hold-time', '200'], { env: { XDG_RUNTIME_DIR: scratch } });
+		assert.equal((await shown(scratch)).down, false);
+		await br.request('initialize', { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'driver', version: '1' } });
+		const s = await shown(scratch, (x) => x.refused === 1);
+		assert.equal(s.down, true);
+		const table = await command(scratch, 'status');
+		assert.equal(table.code, 1);
+		assert.match(table.stdout, new RegExp(`initialize was refused: see 'mcp-holdfast log ${br.pid}'`));
+		for (const line of table.stdout.split('\n')) assert.ok(line.length <= 80, `wider than 80 columns: ${line}`);
+		await srv.restart();
+		await br.connect();
+		assert.equal((await shown(scratch, (x) => x.state === 'ready')).down, false);
+	});
+
 	scenario('shows a call that is running', { env: runtime }, async ({ br, scratch }) => {
 		const call = br.call('slow', { ms: 2500 });
 		await shown(scratch, (x) => x.inFlight === 1);

@@ -91,6 +91,16 @@ void request_drop(struct session *s, struct request *r)
 	ledger_remove(&s->ledger, r);
 }
 
+void request_note_held(struct session *s, struct request *r)
+{
+	bool wait = s->state == SESSION_WAIT || s->state == SESSION_REVIVE || s->state == SESSION_DOWN || s->state == SESSION_AUTH;
+
+	if (!wait || r->was_held || (r->purpose != RQ_CLIENT && r->purpose != RQ_HANDSHAKE))
+		return;
+	r->was_held = true;
+	s->n.held++;
+}
+
 void request_park(struct session *s, struct request *r, int64_t not_before)
 {
 	request_detach(s, r);
@@ -98,8 +108,8 @@ void request_park(struct session *s, struct request *r, int64_t not_before)
 	r->not_before = not_before;
 	if (not_before)
 		session_due(s, not_before);
+	request_note_held(s, r);
 	if (s->state != SESSION_READY && !r->hold_until) {
-		s->n.held++;
 		r->hold_until = s->now + s->c->hold_ms;
 		session_due(s, r->hold_until);
 	}

@@ -118,6 +118,7 @@ bool intake_wait(struct session *s, struct request *r)
 				"The server can not be reached and the attempts to reconnect are used up", s->down_until - s->now);
 			return true;
 		}
+		request_note_held(s, r);
 		r->hold_until = s->now + s->c->hold_ms;
 		session_due(s, r->hold_until);
 		session_reconnect(s);
@@ -140,6 +141,7 @@ bool intake_wait(struct session *s, struct request *r)
 		}
 		/* fall through */
 	case SESSION_PROBE:
+		request_note_held(s, r);
 		r->hold_until = s->now + s->c->hold_ms;
 		session_due(s, r->hold_until);
 		return false;

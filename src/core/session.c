@@ -140,10 +140,10 @@ static void hold_parked(struct session *s, bool on)
 	for (struct request *r = s->parked ? s->ledger.head : NULL; r; r = r->next) {
 		if (r->state != REQ_PARKED)
 			continue;
+		request_note_held(s, r);
 		if (!on) {
 			r->hold_until = 0;
 		} else if (!r->hold_until) {
-			s->n.held++;
 			r->hold_until = s->now + s->c->hold_ms;
 			session_due(s, r->hold_until);
 		}

@@ -38,7 +38,7 @@ struct walk {
 
 /* What was found on the way. */
 struct found {
-	bool seen[MARKS];       /* by index in the table: given at all */
+	bool seen[MARKS];       /* by index in the table: given at all; of a flag: and not as "no" */
 	bool argv[MARKS];       /* ... on the command line */
 	char *plain[1 + POSITIONALS];
 	int nplain;
@@ -178,9 +178,12 @@ static int take(struct options *o, struct found *f, const struct opt *opt, const
 		if (strings_add(&o->warnings, text, strlen(text)))
 			return out_of_memory(e);
 	}
-	f->seen[index_of(opt)] = true;
 	f->argv[index_of(opt)] |= from_argv;
-	return opt->set(&p, opt, value);
+	if (opt->set(&p, opt, value))
+		return -1;
+	if (opt->arg || value_bool(value, &f->seen[index_of(opt)]))
+		f->seen[index_of(opt)] = true;
+	return 0;
 }
 
 static int take_lines(struct options *o, struct found *f, const struct opt *opt, const char *value, const char *label, struct err *e)

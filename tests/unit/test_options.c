@@ -323,6 +323,17 @@ static void a_pasted_connect_timeout_is_told_apart(void **state)
 	options_fini(&o);
 }
 
+static void a_flag_that_says_no_is_like_none(void **state)
+{
+	const char *env[] = { "MCP_HOLDFAST_DEVICE_CODE=yes", "MCP_HOLDFAST_TOKEN_COMMAND_SHELL=no", NULL };
+	struct options o;
+
+	(void)state;
+	assert_runs(&o, ARGS(URL, "--client-credentials", "--client-id", "a", "--device-code=no"), env);
+	assert_true(o.auth.client_credentials && !o.auth.device_code && !o.auth.token_command_shell);
+	options_fini(&o);
+}
+
 static void zero_means_none_where_it_is_documented(void **state)
 {
 	struct options o;
@@ -807,6 +818,7 @@ int main(void)
 		cmocka_unit_test(the_url_may_stand_in_the_environment),
 		cmocka_unit_test(mcp_remotes_argument_lists_can_be_pasted),
 		cmocka_unit_test(a_pasted_connect_timeout_is_told_apart),
+		cmocka_unit_test(a_flag_that_says_no_is_like_none),
 		cmocka_unit_test(zero_means_none_where_it_is_documented),
 		cmocka_unit_test(one_delay_alone_moves_the_other),
 		cmocka_unit_test(a_quota_counts_requests_or_time_or_both),

@@ -474,17 +474,24 @@ static int take_url(struct options *o, const struct found *f, struct err *e)
 	return check_plain_http(o, e);
 }
 
+/* Files that are opened later, once; those that are read again and again may come late. */
+static int check_files(const struct options *o, struct err *e)
+{
+	const struct { const char *what, *path; } named[] = { { "--cacert", o->cacert }, { "--cert", o->cert }, { "--key", o->key },
+		{ "--private-key-file", o->auth.private_key_file }, { "--store-key-file", o->auth.store_key_file } };
+
+	for (size_t i = 0; i < sizeof(named) / sizeof(*named); i++)
+		if (named[i].path && access(named[i].path, R_OK))
+			return err_set(e, "%s: can not read %.160s", named[i].what, named[i].path);
+	return 0;
+}
+
 /* Certificates named by the environment: the first replaces the system's, the
  * second adds to them. A file that is not there is left out, as others do. */
 static int take_certificates(struct options *o, struct err *e)
 {
 	const char *bundle = env_get(o->envp, "SSL_CERT_FILE", strlen("SSL_CERT_FILE"));
 	const char *extra = env_get(o->envp, "NODE_EXTRA_CA_CERTS", strlen("NODE_EXTRA_CA_CERTS"));
-	const struct { const char *what, *path; } named[] = { { "--cacert", o->cacert }, { "--cert", o->cert }, { "--key", o->key } };
-
-	for (size_t i = 0; i < sizeof(named) / sizeof(*named); i++)
-		if (named[i].path && access(named[i].path, R_OK))
-			return err_set(e, "%s: can not read %.160s", named[i].what, named[i].path);
 	if (!o->cacert && bundle && *bundle && !access(bundle, R_OK)) {
 		o->cacert = strdup(bundle);
 		if (!o->cacert)
@@ -563,7 +570,7 @@ static int settle(struct options *o, struct found *f, struct err *e)
 		return take_target(o, f, e);
 	if (check_rules(f, e) || settle_delays(o, f, e) || take_url(o, f, e))
 		return -1;
-	if (take_certificates(o, e) || take_store_key(o, e))
+	if (check_files(o, e) || take_certificates(o, e) || take_store_key(o, e))
 		return -1;
 	return headers_compose(o, true, e) || client_load(o, e) ? -1 : 0;
 }

@@ -476,8 +476,22 @@ void request_new_own(struct session *s, struct request **out, enum req_purpose p
 	*out = r;
 }
 
+void request_tell(struct session *s, const struct request *r, int rpc_error, struct span result)
+{
+	struct session_answer an = { .method = r->method, .tool = r->tool, .id = r->id, .params = r->params, .started_ms = r->arrived,
+		.latency_us_lower = (s->now - r->arrived) * 1000, .attempts = r->attempts, .trace = span_str(r->trace), .rpc_error = rpc_error };
+	bool is_error = false;
+
+	if (!s->hook)
+		return;
+	if (!rpc_error && r->is_tool_call && json_bool(json_get(result, "isError"), &is_error))
+		an.tool_error = is_error;
+	s->hook(s->hook_arg, &an);
+}
+
 void request_deliver_result(struct session *s, struct request *r, struct span result)
 {
 	session_send_result(s, r->id, result);
 	s->n.answers++;
+	request_tell(s, r, 0, result);
 }

@@ -39,18 +39,14 @@ static bool learn_from_answer(struct session *s, struct request *r, const struct
 	return true;
 }
 
-static void tell_hook(struct session *s, struct request *r, const struct rpc_msg *m)
+/* The code of an error answer, 0 for a result. */
+static int code_of(const struct rpc_msg *m)
 {
-	struct session_answer an = { .method = r->method, .tool = r->tool, .id = r->id, .params = r->params, .started_ms = r->arrived,
-		.latency_us_lower = (s->now - r->arrived) * 1000, .attempts = r->attempts, .trace = span_str(r->trace) };
 	int64_t code = 0;
-	bool is_error = false;
 
-	if (m->kind == RPC_ERROR)
-		an.rpc_error = rpc_error_code(m, &code) ? (int)code : -32603;
-	else if (r->is_tool_call && json_bool(json_get(m->result, "isError"), &is_error))
-		an.tool_error = is_error;
-	s->hook(s->hook_arg, &an);
+	if (m->kind != RPC_ERROR)
+		return 0;
+	return rpc_error_code(m, &code) && (int)code ? (int)code : -32603;
 }
 
 static bool retry_this_error(struct session *s, struct request *r, const struct rpc_msg *m)
@@ -187,12 +183,9 @@ void exchange_answer(struct session *s, struct request *r, const struct rpc_msg 
 		if (m->kind == RPC_ERROR)
 			s->n.errors_upstream++;
 		s->n.answers++;
-		if (s->hook)
-			tell_hook(s, r, m);
+		request_tell(s, r, code_of(m), m->result);
 	}
 	exchange_release(s, r);
-	if (r->purpose == RQ_HANDSHAKE && s->hook)
-		tell_hook(s, r, m);
 	if (r->purpose == RQ_HANDSHAKE)
 		handshake_done(s, r, m);
 	else if (r->purpose != RQ_CLIENT)

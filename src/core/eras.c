@@ -269,6 +269,7 @@ void eras_answer_locally(struct session *s, struct request *r, struct span resul
 {
 	eras_send_answer(s, r, "result", result);
 	s->n.answers++;
+	request_tell(s, r, 0, result);
 	request_drop(s, r);
 }
 
@@ -277,6 +278,7 @@ void eras_answer_error(struct session *s, struct request *r, int code, const cha
 	if (!r->cancelled)
 		session_send_error(s, eras_client_id(r), code, message, data);
 	s->n.answers++;
+	request_tell(s, r, code, SPAN_NONE);
 	request_drop(s, r);
 }
 

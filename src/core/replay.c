@@ -96,16 +96,27 @@ void probe_begin(struct session *s)
 		probe_try(s, first_choice(s));
 }
 
+/* The server's own error is the client's. */
+static void refuse_handshake(struct session *s, struct request *r, struct span error)
+{
+	int64_t code;
+
+	eras_send_answer(s, r, "error", error);
+	r->cancelled = true; /* answered here */
+	s->n.answers++;
+	s->n.errors_upstream++;
+	request_tell(s, r, json_int(json_get(error, "code"), &code) && (int)code ? (int)code : -32603, SPAN_NONE);
+	request_drop(s, r);
+}
+
 bool probe_refused(struct session *s)
 {
 	struct request *r = s->handshake;
 
 	if (!s->init_error.len || !r)
 		return false;
-	eras_send_answer(s, r, "error", buf_span(&s->init_error));
-	s->n.answers++;
 	s->discover_breaks = 0;
-	request_drop(s, r);
+	refuse_handshake(s, r, buf_span(&s->init_error));
 	session_enter(s, SESSION_START, "the server refused initialize");
 	return true;
 }
@@ -197,11 +208,7 @@ void handshake_done(struct session *s, struct request *r, const struct rpc_msg *
 	if (m->kind == RPC_ERROR) {
 		if (s->note_level >= NOTE_WARN)
 			session_note(s, NOTE_WARN, "the server refused initialize");
-		eras_send_answer(s, r, "error", m->error);
-		r->cancelled = true; /* answered here */
-		s->n.answers++;
-		s->n.errors_upstream++;
-		request_drop(s, r);
+		refuse_handshake(s, r, m->error);
 		stream_close(s);
 		session_enter(s, SESSION_START, "the server refused initialize");
 		return;

@@ -327,6 +327,8 @@ void session_pump(struct session *s);
 void session_narrow(struct session *s);
 void session_widen(struct session *s);
 void request_new_own(struct session *s, struct request **out, enum req_purpose p, const char *method, struct span params);
+/* Tells the hook that the client has its answer, and which. */
+void request_tell(struct session *s, const struct request *r, int rpc_error, struct span result);
 void request_deliver_result(struct session *s, struct request *r, struct span result);
 void session_request_times(struct session *s);
 /* It is answered by nobody's POST: out of the queue, without a transfer or a time limit. */

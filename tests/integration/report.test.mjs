@@ -312,6 +312,22 @@ describe('--metrics-file', () => {
 		assert.ok(m.value('state_seconds_total', { state: 'ready' }) > 0);
 	});
 
+	for (const [what, refusal, outcome] of [['refuses it', -32602, 'error'], ['does not know it, nor another way', -32601, 'error'], ['speaks 2026-07-28 only', -32022, 'ok']]) {
+		scenario(`counts initialize once at a server that ${what}`, { connect: false }, async ({ srv, bridge, scratch }) => {
+			srv.when('GET', (ex) => ex.reply(405));
+			srv.when('initialize', (ex) => ex.error(refusal, 'no'));
+			srv.when('server/discover', (ex) => (outcome === 'ok' ? ex.result({ supportedVersions: ['2026-07-28'], capabilities: {}, resultType: 'complete', ttlMs: 0, cacheScope: 'private' }) : ex.error(-32601, 'unknown')));
+			const br = bridge([srv.url, '--metrics-file', file(scratch)], { env: { XDG_RUNTIME_DIR: scratch } });
+			await br.request('initialize', { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'driver', version: '1' } });
+			const s = await shown(scratch, (x) => x.answers === 1);
+			assert.equal(s.errors, outcome === 'ok' ? 0 : 1);
+			br.eof();
+			await br.exited();
+			const m = parseMetrics(fs.readFileSync(file(scratch), 'utf8'));
+			assert.deepEqual(m.samples.filter((x) => x.name === 'mcp_holdfast_requests_total').map((x) => [x.labels.method, x.labels.outcome, x.value]), [['initialize', outcome, 1]]);
+		});
+	}
+
 	scenario('ten thousand tool names stay few', { env: runtime, args }, async ({ br, scratch }) => {
 		const calls = [];
 		for (let i = 0; i < 10000; i++) calls.push(br.call(`tool-${i}`));

@@ -34,14 +34,15 @@ struct sources {
 
 /* ---- which ------------------------------------------------------------------------------------------ */
 
-static bool wanted(const char *target, long pid, const char *name)
+/* A long name was cut to fit its file. */
+static bool wanted(const char *target, long pid, const char *name, size_t kept)
 {
 	char number[24];
 
 	if (!target)
 		return true;
 	snprintf(number, sizeof(number), "%ld", pid);
-	return !strcmp(target, number) || !strcmp(target, name);
+	return !strcmp(target, number) || !strncmp(target, name, kept);
 }
 
 static void take(void *arg, int dir, const char *file, long pid)
@@ -60,7 +61,7 @@ static void take(void *arg, int dir, const char *file, long pid)
 		close(fd);
 		return;
 	}
-	if (!wanted(s->target, pid, x->view.name)) {
+	if (!wanted(s->target, pid, x->view.name, sizeof(x->view.name) - 1)) {
 		if (s->names.len)
 			buf_puts(&s->names, ", ");
 		text_clean(&s->names, span_str(x->view.name), 60);

@@ -162,6 +162,14 @@ describe('mcp-holdfast status', () => {
 });
 
 describe('mcp-holdfast log', () => {
+	scenario('finds a bridge by a very long name', { env: runtime, args: ['--name', 'x'.repeat(150)] }, async ({ scratch }) => {
+		await shown(scratch);
+		const log = await command(scratch, 'log', 'x'.repeat(150));
+		assert.equal(log.code, 0);
+		assert.match(log.stdout, /connected/);
+		assert.equal((await command(scratch, 'log', 'x'.repeat(60))).code, 1);
+	});
+
 	scenario('has the exact error afterwards, whatever the log level', { env: runtime, defaults: QUICK.filter((x) => x !== '--log-level' && x !== 'debug'), args: ['--silent', '--name', 'alpha'] }, async ({ srv, br, scratch }) => {
 		srv.when('tools/list', (ex) => ex.reply(502), 3);
 		await br.request('tools/list');

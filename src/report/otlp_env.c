@@ -103,7 +103,7 @@ static int read_url(struct otlp_env *v, enum otlp_signal s, struct err *e)
 		return 0;
 	buf_init(&text, 8192);
 	if (exact)
-		rc = buf_puts(&text, exact);
+		rc = buf_printf(&text, "%s", exact); /* which ends it, too */
 	else
 		rc = buf_printf(&text, "%s%s%s", base, base[strlen(base) - 1] == '/' ? "" : "/", path[s]);
 	if (rc == 0 && url_parse(&u, buf_data(&text), e) == 0) {

@@ -101,7 +101,7 @@ const PARENT = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
 function exported(name, { env = {}, ...setup }, body) {
 	let collector;
 	scenario(name, { ...setup, args: async ({ scratch }) => { collector = await Collector.start(); return setup.args ?? []; },
-		env: ({ scratch }) => ({ XDG_RUNTIME_DIR: scratch, OTEL_EXPORTER_OTLP_ENDPOINT: collector.url, OTEL_BSP_SCHEDULE_DELAY: '50', OTEL_METRIC_EXPORT_INTERVAL: '200', ...env }) },
+		env: ({ scratch }) => ({ XDG_RUNTIME_DIR: scratch, OTEL_EXPORTER_OTLP_ENDPOINT: collector.url, OTEL_BSP_SCHEDULE_DELAY: '50', OTEL_METRIC_EXPORT_INTERVAL: '200', ...(typeof env === 'function' ? env(collector) : env) }) },
 	async (x) => {
 		try { await body({ ...x, collector }); assert.deepEqual(collector.errors, []); } finally { await collector.stop(); }
 	});
@@ -127,6 +127,11 @@ describe('OTLP traces', () => {
 		for (const r of collector.requests) assert.ok(!r.body.includes(srv.session.id), 'the session id itself was exported');
 		assert.equal((await named(collector, /^initialize$/)).length, 1);
 		assert.equal(collector.resources[0]['service.name'], 'mcp-holdfast');
+	});
+	exported('go to an endpoint of their own', { env: ({ url }) => ({ OTEL_EXPORTER_OTLP_ENDPOINT: '', OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${url}/a/longer/path/than/any/other/that/leads/to/v1/traces` }) }, async ({ br, collector }) => {
+		await br.call('echo', { text: 'x' });
+		await named(collector, /^tools\/call echo$/);
+		assert.ok(collector.requests.every((r) => r.url === '/a/longer/path/than/any/other/that/leads/to/v1/traces'));
 	});
 	exported('tell errors by their type', {}, async ({ br, collector }) => {
 		await br.call('nowhere');

@@ -87,6 +87,20 @@ static bool next_pair(const char **list, struct span *key, struct buf *value)
 	return false;
 }
 
+/* RFC 9110, section 5.1. What we set ourselves is not for others to set. */
+static bool is_header_name(struct span s)
+{
+	static const char *const own[] = { "content-type", "content-length", "transfer-encoding", "host" };
+
+	for (size_t i = 0; i < s.n; i++)
+		if (s.p[i] <= ' ' || s.p[i] > '~' || strchr("\"(),/:;<=>?@[\\]{}", s.p[i]))
+			return false;
+	for (size_t i = 0; i < sizeof(own) / sizeof(*own); i++)
+		if (s.n == strlen(own[i]) && !strncasecmp(s.p, own[i], s.n))
+			return false;
+	return s.n > 0;
+}
+
 /* ---- where to ------------------------------------------------------------------------------------------- */
 
 static int read_url(struct otlp_env *v, enum otlp_signal s, struct err *e)
@@ -132,6 +146,10 @@ static int read_headers(struct otlp_env *v, enum otlp_signal s, struct redactor 
 	for (int n = 0; !bad && list && n < HEADERS_MAX && next_pair(&list, &key, &value); n++) {
 		buf_reset(&line);
 		redact_add(r, buf_span(&value));
+		if (!is_header_name(key)) {
+			log_warn("a header of OTEL_EXPORTER_OTLP_HEADERS has a name that can not be sent, and is left out");
+			continue;
+		}
 		bad = buf_add(&line, key) | buf_puts(&line, ": ") | buf_add(&line, buf_span(&value));
 		if (!bad && http_headers_add(h, buf_span(&line)) != 0)
 			log_warn("a header of OTEL_EXPORTER_OTLP_HEADERS is malformed and left out");
@@ -150,7 +168,7 @@ static int read_resource(struct otlp_env *v, const char *name)
 	const char *list = env("OTEL_RESOURCE_ATTRIBUTES"), *service = env("OTEL_SERVICE_NAME");
 	struct buf value;
 	struct span key;
-	bool first = true, named = service != NULL;
+	bool first = true, named = service != NULL, versioned = false;
 	char text[128];
 	int bad = 0;
 
@@ -163,12 +181,14 @@ static int read_resource(struct otlp_env *v, const char *name)
 		if (is_name && service)
 			continue;
 		named |= is_name;
+		versioned |= span_is(key, "service.version");
 		snprintf(text, sizeof(text), "%.*s", (int)(key.n < 127 ? key.n : 127), key.p);
 		bad = otlp_attribute(&v->attributes, &first, text, buf_span(&value));
 	}
 	if (!named)
 		bad |= otlp_attribute(&v->attributes, &first, "service.name", SPAN_LIT("mcp-holdfast"));
-	bad |= otlp_attribute(&v->attributes, &first, "service.version", span_str(VERSION));
+	if (!versioned)
+		bad |= otlp_attribute(&v->attributes, &first, "service.version", span_str(VERSION));
 	bad |= otlp_attribute(&v->attributes, &first, "mcp_holdfast.bridge", span_str(name));
 	buf_fini(&value);
 	return bad ? -1 : 0;

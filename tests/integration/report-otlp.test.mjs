@@ -133,6 +133,13 @@ describe('OTLP traces', () => {
 		await named(collector, /^tools\/call echo$/);
 		assert.ok(collector.requests.every((r) => r.url === '/a/longer/path/than/any/other/that/leads/to/v1/traces'));
 	});
+	exported('have no attribute twice, and no header that breaks the request', { env: { OTEL_RESOURCE_ATTRIBUTES: 'service.version=7,service.name=mine', OTEL_EXPORTER_OTLP_HEADERS: 'bad name=1,content-length=2,Content-Type=text/plain,good=3' } }, async ({ br, collector }) => {
+		await br.call('echo', { text: 'x' });
+		await named(collector, /^tools\/call echo$/);
+		assert.equal(collector.resources[0]['service.version'], '7');
+		assert.equal(collector.requests[0].headers.good, '3');
+		assert.match(br.stderr, /name that can not be sent/);
+	});
 	exported('tell errors by their type', {}, async ({ br, collector }) => {
 		await br.call('nowhere');
 		const [s] = await named(collector, /^tools\/call nowhere$/);

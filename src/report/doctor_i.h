@@ -38,7 +38,9 @@ struct doctor {
 	struct call stream;
 	enum way way;
 	bool offered[WAY_SSE + 1];
-	bool stalled;            /* the answer to initialize began, and did not come */
+	int post_status;         /* of the POST of initialize, 0: none */
+	bool stalled;            /* its answer began, and did not come */
+	bool refused;            /* it was a JSON-RPC error */
 	enum doctor_exit exit;
 	unsigned steps, warnings;
 };

@@ -93,7 +93,7 @@ static int post(struct doctor *d, struct call *x, const char *url, const char *i
 
 /* ---- what a refusal means ----------------------------------------------------------------------------------- */
 
-static void explain_status(struct doctor *d, const struct call *x)
+static void explain_status(struct doctor *d, int status)
 {
 	static const struct { int from, to; const char *cause, *try_this; } table[] = {
 		{ 301, 303, "the server sends us to another address in a way that loses the request", "give the address it names (https instead of http?)" },
@@ -111,7 +111,7 @@ static void explain_status(struct doctor *d, const struct call *x)
 	};
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++) {
-		if (x->status >= table[i].from && x->status <= table[i].to) {
+		if (status >= table[i].from && status <= table[i].to) {
 			doctor_hint(d, table[i].cause, table[i].try_this);
 			return;
 		}
@@ -240,6 +240,7 @@ static bool try_http(struct doctor *d, bool first)
 {
 	struct call x;
 	struct span result;
+	struct rpc_msg m;
 	char text[256];
 	bool on = false;
 
@@ -259,11 +260,19 @@ static bool try_http(struct doctor *d, bool first)
 		}
 		keep_session(d, &x, result);
 	} else {
-		outcome_text(&x, text, sizeof(text));
+		d->post_status = x.status;
+		d->refused = x.answer.len != 0;
 		d->stalled = x.status / 100 == 2 && !x.answer.len && !x.done;
-		doctor_say(d, "HTTP", STEP_NONE, took(&x), DOCTOR_WELL, "initialize by POST is not answered (%s)", text);
-		if (!d->stalled && !d->offered[WAY_MODERN] && !d->c->sse_allowed)
-			explain_status(d, &x);
+		if (d->refused) {
+			rpc_parse(buf_data(&x.answer), x.answer.len, &m);
+			member_text(m.error, "message", text, sizeof(text));
+			doctor_say(d, "HTTP", STEP_NONE, took(&x), DOCTOR_WELL, "initialize is refused: %s", text[0] ? text : "an error without a message");
+		} else {
+			outcome_text(&x, text, sizeof(text));
+			doctor_say(d, "HTTP", STEP_NONE, took(&x), DOCTOR_WELL, "initialize by POST is not answered (%s)", text);
+		}
+		if (!d->stalled && !d->refused && !d->offered[WAY_MODERN] && !d->c->sse_allowed)
+			explain_status(d, x.status);
 	}
 out:
 	call_fini(d, &x);
@@ -274,7 +283,7 @@ out:
 static void try_sse(struct doctor *d)
 {
 	bool only = !d->offered[WAY_MODERN] && !d->offered[WAY_HTTP];
-	enum doctor_verdict bad = only && !d->stalled ? STEP_FAIL : STEP_NONE;
+	enum doctor_verdict bad = only && !d->stalled && !d->refused ? STEP_FAIL : STEP_NONE;
 	struct call *x = &d->stream;
 	char text[256];
 	struct err e;
@@ -298,8 +307,10 @@ static void try_sse(struct doctor *d)
 	} else if (!only || authorized(d, x)) {
 		outcome_text(x, text, sizeof(text));
 		doctor_say(d, "HTTP+SSE", bad, took(x), DOCTOR_HTTP, "2024-11-05 is not offered (%s)", text);
-		if (bad == STEP_FAIL)
-			explain_status(d, x);
+		if (bad == STEP_FAIL && !d->post_status && x->status == 405)
+			doctor_hint(d, "this path has no stream of 2024-11-05", "does the server speak Streamable HTTP? --transport auto finds out");
+		else if (bad == STEP_FAIL) /* a GET that is refused says nothing where a POST was answered */
+			explain_status(d, d->post_status && x->status / 100 == 4 ? d->post_status : x->status);
 	}
 	call_fini(d, x);
 }
@@ -517,6 +528,9 @@ static bool find_ways(struct doctor *d)
 	if (d->way == WAY_NONE && !d->exit && d->stalled) {
 		doctor_say(d, "server", STEP_FAIL, -1, DOCTOR_STREAM, "the answer to initialize begins, and does not come");
 		doctor_hint(d, "something in between holds it back until it ends, or the server hangs", "turn buffering off for this path (nginx: proxy_buffering off); see the server's log");
+	} else if (d->way == WAY_NONE && !d->exit && d->refused) {
+		doctor_say(d, "server", STEP_FAIL, -1, DOCTOR_HTTP, "an MCP server answers, and refuses us");
+		doctor_hint(d, "it speaks none of the protocol versions of this bridge, or it is not ready", "its reason stands above; its log may say more");
 	} else if (d->way == WAY_NONE && !d->exit) {
 		doctor_say(d, "server", STEP_FAIL, -1, DOCTOR_HTTP, "no MCP server answers at this address");
 	}

@@ -156,6 +156,21 @@ describe('doctor says what is wrong', () => {
 		failed(r, 'server', 10, /buffering/);
 		assert.notEqual(r.steps['HTTP+SSE'].verdict, 'fail');
 	});
+	test('HTTP: initialize is refused', {}, async (srv) => {
+		srv.when('initialize', (ex) => ex.error(-32602, 'Not before ten o\'clock'));
+		const r = await doctor(srv.url);
+		failed(r, 'server', 7, /its reason stands above/);
+		assert.match(r.steps.HTTP.text, /Not before ten/);
+	});
+	test('HTTP: a server that fails, and has no stream either', {}, async (srv) => {
+		srv.when((ex) => ex.method === 'POST', (ex) => ex.reply(500));
+		srv.when('GET', (ex) => ex.reply(405));
+		failed(await doctor(srv.url), 'HTTP+SSE', 7, /the server failed/);
+	});
+	test('HTTP+SSE: not offered, and nothing else allowed', {}, async (srv) => {
+		srv.when('GET', (ex) => ex.reply(405));
+		failed(await doctor(srv.url, { args: ['--transport', 'sse'] }), 'HTTP+SSE', 7, /--transport auto/);
+	});
 	test('HTTP+SSE: the first event is held back', { mode: 'sse' }, async (srv) => {
 		srv.when('GET', (ex) => { ex.stream(); });
 		failed(await doctor(srv.url, { args: ['--transport', 'sse'] }), 'HTTP+SSE', 10, /buffer/);

@@ -15,7 +15,6 @@ void request_slot_free(struct session *s, struct request *r)
 		r->counted = false;
 		s->in_flight--;
 		s->pump_due = true; /* the answer may come long before the end of its transfer */
-		s->quota_used_ms += s->now - r->sent_at;
 	}
 }
 
@@ -23,14 +22,22 @@ void request_slot_take(struct session *s, struct request *r)
 {
 	if (r->counted || (r->state != REQ_SENT && r->state != REQ_STREAMING))
 		return;
-	r->counted = true;
+	r->counted = r->on_quota = true;
 	r->sent_at = s->now;
 	s->in_flight++;
+}
+
+void request_spend(struct session *s, struct request *r)
+{
+	if (r->on_quota)
+		s->quota_used_ms += s->now - r->sent_at;
+	r->on_quota = false;
 }
 
 void request_detach(struct session *s, struct request *r)
 {
 	request_slot_free(s, r);
+	request_spend(s, r);
 	if (r->xfer) {
 		uint64_t t = r->xfer;
 		struct xfer *x = xfer_find(s, t);
@@ -218,11 +225,13 @@ int request_post_to(struct session *s, struct request *r, struct span url, unsig
 	x->rq = r;
 	r->xfer = x->token;
 	request_unpark(s, r, REQ_SENT);
+	request_spend(s, r);
 	r->sent_at = r->active_at = s->now;
 	r->not_before = 0;
 	r->resumable = false;
 	buf_reset(&r->last_id);
-	if (r->purpose == RQ_CLIENT && !r->counted && !r->is_listen && !span_is(r->method, "ping")) {
+	r->on_quota = r->purpose == RQ_CLIENT && !r->is_listen && !span_is(r->method, "ping");
+	if (r->on_quota && !r->counted) {
 		r->counted = true;
 		s->in_flight++;
 	}

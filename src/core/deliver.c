@@ -164,8 +164,7 @@ void exchange_answer(struct session *s, struct request *r, const struct rpc_msg 
 		session_succeeded(s);
 		if (r->state == REQ_PARKED) /* a late answer to its last attempt */
 			request_unpark(s, r, REQ_SENT);
-		if (!r->counted) /* its slot was given back when the server took it */
-			s->quota_used_ms += s->now - r->sent_at;
+		request_spend(s, r);
 		uint64_t seq = r->seq;
 		if (hidden < 0) {
 			exchange_answer_lost(s, r);

@@ -518,6 +518,7 @@ static void hand_over(struct session *s, struct request *r, const struct rpc_msg
 	s->n.answers++;
 	s->n.server_requests++;
 	request_slot_free(s, r); /* its retry may need the last one */
+	request_spend(s, r);
 	request_keep_waiting(s, r, t->expires);
 }
 

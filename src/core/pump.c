@@ -121,7 +121,7 @@ void session_pump(struct session *s)
 			continue;
 		}
 		if (out_of_quota(s, r)) {
-			request_refuse(s, r, ERR_RATE_LIMITED, "The quota of requests that the user set for this session is used up", -1);
+			request_refuse(s, r, ERR_RATE_LIMITED, "The quota that the user set for this session is used up", -1);
 			continue;
 		}
 		if (r->purpose == RQ_CLIENT && r->attempts == 0) {

@@ -345,6 +345,8 @@ int inject_trace(struct session *s, struct request *r);
 void request_slot_free(struct session *s, struct request *r);
 /* A request that is under way and had given its slot back counts again, whether there is room or not. */
 void request_slot_take(struct session *s, struct request *r);
+/* The server is done with it, as far as --session-quota goes. */
+void request_spend(struct session *s, struct request *r);
 void request_unpark(struct session *s, struct request *r, enum req_state to);
 /* When a quiet call is probed; 0 never. */
 int64_t request_probe_after(const struct session *s);

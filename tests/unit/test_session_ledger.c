@@ -993,6 +993,26 @@ static void a_quota_of_requests_or_of_time_ends_the_session_for_the_agent(void *
 	play_close(&p);
 }
 
+static void the_time_of_a_request_counts_once(void **state)
+{
+	struct core_config c = play_config();
+	struct play p;
+
+	(void)state;
+	c.quota_ms = 5000;
+	play_open(&p, &c, 3);
+	play_ready(&p, false);
+	for (int i = 10; i < 14; i++) {
+		play_ask(&p, i, "resources/read");
+		play_pass(&p, 2000);
+		play_serve(&p, 10);
+	}
+	assert_int_equal(play_count(&p, "resources/read"), 3);
+	assert_false(play_refused(&p, "12", "rate_limited"));
+	assert_true(play_refused(&p, "13", "rate_limited"));
+	play_close(&p);
+}
+
 static void no_more_requests_than_allowed_are_under_way(void **state)
 {
 	struct core_config c = play_config();
@@ -1148,6 +1168,7 @@ int main(void)
 		cmocka_unit_test(a_turn_that_would_come_too_late_is_refused_on_arrival),
 		cmocka_unit_test(the_rate_limit_does_not_hold_up_what_was_sent_before),
 		cmocka_unit_test(a_quota_of_requests_or_of_time_ends_the_session_for_the_agent),
+		cmocka_unit_test(the_time_of_a_request_counts_once),
 		cmocka_unit_test(no_more_requests_than_allowed_are_under_way),
 		cmocka_unit_test(a_slot_is_free_with_the_answer),
 		cmocka_unit_test(a_parked_request_is_cancelled_without_a_word_to_the_server),

@@ -114,7 +114,7 @@ static void print_bash(FILE *out)
 			fprintf(out, "\t--%s) COMPREPLY=($(compgen -W \"%s\" -- \"$cur\")); return ;;\n", option_table[i].name, option_table[i].words);
 	fputs("\t", out);
 	print_names(KIND_FILE, "|", out);
-	fputs(") COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n\t", out);
+	fputs(") local IFS=$'\\n'; compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n\t", out);
 	print_names(KIND_OTHER, "|", out);
 	fputs(") return ;;\n\tesac\n\tif [[ $cur == -* ]]; then\n\t\tCOMPREPLY=($(compgen -W \"", out);
 	print_names(KIND_ANY, " ", out);

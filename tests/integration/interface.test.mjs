@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { execFileSync } from 'node:child_process';
-import { assert, assertText, describe, it, never, ROOT, run, scenario, until } from '../lib/scenario.mjs';
+import { assert, assertText, describe, it, never, ROOT, run, scenario, scratchDirectory, until } from '../lib/scenario.mjs';
 
 const URL_ = 'http://127.0.0.1:9/mcp';
 
@@ -33,6 +33,18 @@ describe('the command line', { concurrency: 4 }, () => {
 		const text = fs.readFileSync(file, 'utf8');
 		for (const section of ['EXIT STATUS', 'ENVIRONMENT', 'FILES', 'EXAMPLES', 'SIGNALS', 'SECURITY', 'INTERNALS']) assert.match(text, new RegExp(`^\\.Sh ${section}|^\\.Sh "${section}"`, 'm'));
 		execFileSync('mandoc', ['-T', 'lint', '-W', 'warning', file], { stdio: 'pipe' });
+	});
+
+	it('bash completes options, values, commands and files with blanks', async () => {
+		const { stdout } = await run(['--completion', 'bash']);
+		const dir = scratchDirectory();
+		fs.mkdirSync(path.join(dir, 'a b'));
+		const complete = (...words) => execFileSync('bash', ['-c', `${stdout}\ncompopt() { local IFS=" "; echo "compopt $*"; }\nCOMP_WORDS=("$@") COMP_CWORD=$(($# - 1))\n_mcp_holdfast; printf '%s\\n' "\${COMPREPLY[@]}"`, 'bash', 'mcp-holdfast', ...words], { cwd: dir, encoding: 'utf8' }).trim().split('\n');
+		assert.deepEqual(complete('st'), ['status']);
+		assert.deepEqual(complete('u', '--hold'), ['--hold-time']);
+		assert.deepEqual(complete('u', '--jitter', ''), ['full', 'equal', 'none']);
+		assert.deepEqual(complete('u', '--cacert', 'a'), ['compopt -o filenames', 'a b']);
+		fs.rmSync(dir, { recursive: true });
 	});
 
 	const BAD = {

@@ -442,6 +442,9 @@ void log_line_with(enum log_level l, const struct log_fields *f, const char *fmt
 
 void log_set_hook(enum log_level max, void (*hook)(void *arg, enum log_level l, struct span line), void *arg)
 {
+	/* Who listened so far hears of what was left out, too. */
+	for (int i = 0; lg.hook && i < LOG_FORMATS; i++)
+		say_left_out(&lg.repeats[i]);
 	lg.hook_max = max;
 	lg.hook = hook;
 	lg.hook_arg = arg;

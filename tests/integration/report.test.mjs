@@ -162,6 +162,17 @@ describe('mcp-holdfast status', () => {
 });
 
 describe('mcp-holdfast log', () => {
+	scenario('tells how many lines were left out', { env: runtime, args: ['--name', 'alpha', '--session-quota', '1', '--tool-errors', 'protocol'] }, async ({ br, scratch }) => {
+		await shown(scratch);
+		for (let i = 0; i < 300; i++) await br.call('echo', { text: 'x' });
+		br.eof();
+		await br.exited();
+		const log = await command(scratch, 'log', 'alpha');
+		const told = log.stdout.split('answered with rate_limited').length - 1, left = [...log.stdout.matchAll(/(\d+) more lines like this were left out: rate_limited/g)].reduce((n, m) => n + Number(m[1]), 0);
+		assert.ok(told < 200, `${told} lines`);
+		assert.equal(told + left, 299);
+	});
+
 	scenario('finds a bridge by a very long name', { env: runtime, args: ['--name', 'x'.repeat(150)] }, async ({ scratch }) => {
 		await shown(scratch);
 		const log = await command(scratch, 'log', 'x'.repeat(150));

@@ -246,8 +246,10 @@ enum auth_verdict auth_bridge_on_challenge(struct auth_bridge *ab, uint64_t op, 
 		v = AUTH_AGAIN; /* another process had a token for us already */
 	else if (v == AUTH_PARK && auth_phase(ab->auth) == AUTH_GAVE_UP)
 		v = AUTH_REFUSE;
-	if (v == AUTH_REFUSE)
+	if (v == AUTH_REFUSE) {
 		snprintf(ab->text, sizeof ab->text, "Authorization failed: %s.", auth_text(ab->auth));
+		bridge_hide(ab, ab->text, sizeof ab->text);
+	}
 	return v;
 }
 
@@ -332,6 +334,7 @@ const char *auth_bridge_text(struct auth_bridge *ab)
 		         auth_pause(ab->auth, loop_now()) > 0 ? "" : " The next request may start it again.");
 	else if (!ab->text[0])
 		snprintf(ab->text, sizeof ab->text, "This server needs authorization.");
+	bridge_hide(ab, ab->text, sizeof ab->text);
 	return ab->text;
 }
 

@@ -208,10 +208,26 @@ static void do_listen(struct auth_bridge *ab, const struct auth_action *a, int64
 	auth_on_listening(ab->auth, ab->listener ? listener_port(ab->listener) : 0, why.text, now);
 }
 
+void bridge_hide(const struct auth_bridge *ab, char *text, size_t n)
+{
+	struct buf clean;
+
+	buf_init(&clean, 16 * n);
+	if (redact_text(ab->redactor, span_str(text), &clean) == 0 && buf_append(&clean, "", 1) == 0)
+		snprintf(text, n, "%s", buf_data(&clean));
+	else
+		text[0] = '\0';
+	buf_fini(&clean);
+}
+
 static void do_unlisten(struct auth_bridge *ab, bool ok, const char *text)
 {
+	char shown[512];
+
+	snprintf(shown, sizeof shown, "%s", text);
+	bridge_hide(ab, shown, sizeof shown);
 	if (ab->listener)
-		listener_answer(ab->listener, ok, text);
+		listener_answer(ab->listener, ok, shown);
 	listener_close(ab->listener);
 	ab->listener = NULL;
 	ab->short_url[0] = '\0';

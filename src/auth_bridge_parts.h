@@ -78,6 +78,9 @@ void bridge_act(struct auth_bridge *ab, int64_t now);
 void bridge_try_lock(struct auth_bridge *ab, int64_t now);
 const char *bridge_short_url(struct auth_bridge *ab);
 void watched_look(struct watched *w);
+/* Takes secrets out of a text of at most n bytes, in place: an authorization
+ * server may say back what it was given. */
+void bridge_hide(const struct auth_bridge *ab, char *text, size_t n);
 
 /* For the command line: sign in anew. www_authenticate: what the server says
  * to a request without a token; SPAN_NONE. */

@@ -252,6 +252,15 @@ describe('an authorization server that misbehaves', { concurrency: 4 }, () => {
 			assert.ok(srv.exchanges.every((e) => !e.headers.authorization && !e.headers['x-evil']));
 		});
 
+	signing('an authorization server that says a secret back tells it to nobody', {}, async ({ br, as }) => {
+		as.when('/token', (q, res, r) => as.json(res, { error: r.form.get('code'), error_description: r.form.get('code_verifier') }, 400));
+		const waiting = initialize(br);
+		const { page } = await signIn(br);
+		const { message } = assertOwnError(await waiting, 'auth_required');
+		assert.match(message, /refused to give a token/);
+		for (const s of as.secrets) assert.ok(!page.includes(s) && !message.includes(s) && !br.stderr.includes(s), s.slice(0, 10));
+	});
+
 	for (const [what, redirect] of Object.entries({ 'a wrong iss': { iss: 'https://evil.example' }, 'a missing iss': { iss: null }, 'no code': { code: null } }))
 		signing(`a redirect with ${what} leads to no token request`, { as: { redirect } }, async ({ br, as }) => {
 			const waiting = initialize(br);

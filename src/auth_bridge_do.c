@@ -85,7 +85,7 @@ static void do_load(struct auth_bridge *ab, const char *issuer, int64_t now)
 		rc = store_load(s, issuer, &r, &why);
 	if (rc < 0)
 		log_warn("%s", why.text);
-	if (rc <= 0 && !issuer && ab->o->auth.import)
+	if (rc <= 0 && !issuer && ab->o->auth.import && !(s && store_forgotten(s)))
 		rc = import(ab, &r);
 	auth_on_loaded(ab->auth, rc > 0 ? &r : NULL, now, loop_wall_now());
 	auth_record_fini(&r);

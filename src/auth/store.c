@@ -311,6 +311,28 @@ int store_save(struct store *s, const struct auth_record *r, struct err *e)
 	return rc;
 }
 
+static void forgotten_name(const struct store *s, char name[NAME_SIZE])
+{
+	snprintf(name, NAME_SIZE, "%s.forgotten", s->server);
+}
+
+static void mark_forgotten(const struct store *s)
+{
+	char name[NAME_SIZE];
+
+	forgotten_name(s, name);
+	if (private_write(s->dir, name, SPAN_LIT(""), NULL))
+		note(s, "that it was forgotten can not be kept in mind; --import would take it over again");
+}
+
+bool store_forgotten(const struct store *s)
+{
+	char name[NAME_SIZE], path[PATH_SIZE];
+
+	forgotten_name(s, name);
+	return snprintf(path, sizeof path, "%s/%s", s->dir, name) < (int)sizeof path && access(path, F_OK) == 0;
+}
+
 int store_forget(struct store *s, struct err *e)
 {
 	struct dirent *d;
@@ -326,6 +348,7 @@ int store_forget(struct store *s, struct err *e)
 			n++;
 	}
 	closedir(dir);
+	mark_forgotten(s);
 	return n;
 }
 

@@ -37,6 +37,8 @@ int store_load(struct store *s, const char *issuer, struct auth_record *r, struc
 int store_save(struct store *s, const struct auth_record *r, struct err *e);
 /* Removes every record of this server and these options; how many, or -1. */
 int store_forget(struct store *s, struct err *e);
+/* That was done once: nothing of former programs' is to be taken over any more. */
+bool store_forgotten(const struct store *s);
 
 /* The lock between processes, for these headers and options. 1: held; 0: another
  * process holds it; -1 failure (a directory that can not be written). It is freed by

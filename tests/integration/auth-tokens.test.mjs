@@ -207,8 +207,22 @@ describe('tokens', { concurrency: 2 }, () => {
 		const dir = path.join(scratch, '.mcp-auth/mcp-remote-0.1.37');
 		fs.mkdirSync(dir, { recursive: true });
 		fs.writeFileSync(path.join(dir, `${hash}_tokens.json`), JSON.stringify(as.issue('')));
-		await bridge(['--import', '-H', 'X-Key: k-${KEY_OF_MINE}'], { ...NOBODY, KEY_OF_MINE: 'value-of-the-key' }).connect();
+		const args = ['--import', '-H', 'X-Key: k-${KEY_OF_MINE}'], env = { ...NOBODY, KEY_OF_MINE: 'value-of-the-key' };
+		const first = bridge(args, env);
+		await first.connect();
 		assert.equal(as.requests.length, 0);
+		await first.finish();
+		/* After a logout it is not found again. */
+		as.revokeAll();
+		fs.rmSync(path.join(dir, `${hash}_client_info.json`), { force: true });
+		const second = bridge(args, env);
+		await connectSignedIn(second);
+		await second.finish();
+		const out = new Bridge(['logout', srv.url, ...args], { stdio: ['ignore', 'pipe', 'pipe'], scratch, env });
+		assert.equal((await out.ended).code, 0, out.stderr);
+		for (const t of as.access.values()) t.revoked = false;
+		await connectSignedIn(bridge(args, env));
+		assert.equal(as.seen('/authorize').length, 2);
 	}));
 
 	it('client credentials need no person', { timeout: 60000 }, () => together(async ({ as, scratch, bridge }) => {

@@ -241,6 +241,7 @@ void session_on_auth(struct session *s, enum signin o, struct span text, int64_t
 		buf_add(&s->auth_text, text);
 		return;
 	}
+	xfers_signed(s, o == SIGNIN_OK ? CHALLENGE_AGAIN : CHALLENGE_REFUSE, text);
 	if (o == SIGNIN_OK)
 		stream_schedule(s, false);
 	if (s->state != SESSION_AUTH)

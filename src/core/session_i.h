@@ -293,6 +293,8 @@ void xfer_ready(struct session *s, struct xfer *x);
 void xfer_cancel(struct session *s, uint64_t token);
 /* Is there a transfer that was not begun yet? */
 bool xfer_starting(const struct session *s);
+/* The sign-in is over: c for those whose 401 has come, but whose end has not. */
+void xfers_signed(struct session *s, enum challenge c, struct span text);
 void xfer_free(struct session *s, struct xfer *x);
 /* Posts it. 0, or -1 when there was no memory (then it was refused already). */
 int request_post(struct session *s, struct request *r);

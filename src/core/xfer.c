@@ -85,6 +85,19 @@ void xfer_free(struct session *s, struct xfer *x)
 	s->free_xfers = x;
 }
 
+void xfers_signed(struct session *s, enum challenge c, struct span text)
+{
+	for (size_t i = 0; i < s->nxfers; i++) {
+		struct xfer *x = s->xfers[i];
+
+		if (!x || x->challenge != CHALLENGE_PARK)
+			continue;
+		x->challenge = c;
+		buf_reset(&x->challenge_text);
+		buf_add(&x->challenge_text, text);
+	}
+}
+
 void xfer_cancel(struct session *s, uint64_t token)
 {
 	struct xfer *x = xfer_find(s, token);

@@ -235,6 +235,31 @@ describe('tokens', { concurrency: 2 }, () => {
 		assert.ok(!b.stderr.includes('client-secret-0123456789'));
 	}));
 
+	it('a sign-in that is over before its 401 has been read to the end is not waited for', { timeout: 60000 }, () => together(async ({ srv, as, bridge }) => {
+		const b = bridge(['--hold-time', '4s', '--tool-errors', 'protocol']), late = [];
+		await connectSignedIn(b);
+		await b.logged(/standing stream is open/, 8000);
+		srv.when((e) => e.tool === 'echo' && !as.valid(/(\S+)$/.exec(e.headers.authorization)[1]), (e) => {
+			e.write('HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer error="invalid_token"\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{');
+			late.push(e);
+		});
+		const end = () => { const e = late.shift(); e.write('}'); e.done(); };
+		as.revokeAll();
+		let call = b.call('echo', { text: 'renewed' });
+		await b.logged(/token refreshed/, 8000);
+		end();
+		assertText(await call, 'renewed');
+		assertText(await b.call('echo', { text: 'and the next' }), 'and the next');
+		/* The same with one that fails, */
+		as.when('/.well-known/', (q, res) => as.json(res, { issuer: 'https://another.example' }));
+		as.revokeAll();
+		call = b.call('echo', { text: 'lost' });
+		await b.logged(/sign-in failed/, 8000);
+		end();
+		assert.match(assertOwnError(await call, 'auth_required').message, /another issuer/);
+		as.rules.length = 0;
+	}));
+
 	it('a token file is read again when it changes and on a 401', { timeout: 60000 }, () => {
 		let good = 'file-token-one';
 		return together(async ({ guard, scratch, bridge }) => {

@@ -174,6 +174,7 @@ bool session_on_data(struct session *s, uint64_t token, char **p, size_t *n, boo
 void session_on_done(struct session *s, uint64_t token, const struct http_result *res, int64_t now)
 {
 	struct xfer *x = xfer_find(s, token);
+	struct http_result whole = *res;
 	struct failure f;
 	struct request *r;
 
@@ -182,6 +183,11 @@ void session_on_done(struct session *s, uint64_t token, const struct http_result
 		return;
 	r = x->rq;
 	x->rq = NULL;
+	/* The head has said all that is to be known; that its body was cut short tells nothing. */
+	if (x->status == 401 || x->insufficient_scope) {
+		whole.outcome = HTTP_OK;
+		res = &whole;
+	}
 	failure_of_result(res, &f);
 	if (res->outcome != HTTP_OK) {
 		session_note(s, NOTE_DEBUG, "transfer ended: %s", res->detail);

@@ -260,6 +260,19 @@ describe('tokens', { concurrency: 2 }, () => {
 		as.rules.length = 0;
 	}));
 
+	it('a 401 that is cut short is a 401, and the call was not carried out', { timeout: 60000 }, () => together(async ({ srv, as, bridge }) => {
+		const b = bridge();
+		await connectSignedIn(b);
+		await b.logged(/standing stream is open/, 8000);
+		srv.when((e) => e.tool === 'append' && !as.valid(/(\S+)$/.exec(e.headers.authorization)[1]), (e) => {
+			e.write('HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer error="invalid_token"\r\nContent-Length: 20\r\n\r\n{');
+			setTimeout(() => e.connection.socket.destroy(), 100);
+		});
+		as.revokeAll();
+		assertText(await b.call('append', { text: 'once' }), '1');
+		assert.equal(as.grants('refresh_token').length, 1);
+	}));
+
 	it('a token file is read again when it changes and on a 401', { timeout: 60000 }, () => {
 		let good = 'file-token-one';
 		return together(async ({ guard, scratch, bridge }) => {

@@ -175,7 +175,9 @@ static bool decodes(void)
 	return curl_version_info(CURLVERSION_NOW)->features & CURL_VERSION_LIBZ;
 }
 
-static CURLcode setup_protocol(CURL *e, const struct http_config *c)
+/* What others answer is small, and libcurl takes up to 64 MiB of what a few
+ * compressed bytes become before it looks whether anybody wants them. */
+static CURLcode setup_protocol(CURL *e, const struct http_config *c, bool foreign)
 {
 	CURLcode rc = CURLE_OK;
 
@@ -185,7 +187,7 @@ static CURLcode setup_protocol(CURL *e, const struct http_config *c)
 	SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
 	SET(CURLOPT_HTTP09_ALLOWED, 0L);
 	SET(CURLOPT_HTTP_VERSION, (long)(c->http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
-	if (decodes())
+	if (decodes() && !foreign)
 		SET(CURLOPT_ACCEPT_ENCODING, ENCODINGS);
 	return rc;
 }
@@ -207,7 +209,7 @@ static CURLcode setup_own(CURL *e, const struct http_config *c)
 
 int http_setup_easy(CURL *easy, const struct http_config *c, bool foreign)
 {
-	if (setup_connection(easy, c) != CURLE_OK || setup_protocol(easy, c) != CURLE_OK)
+	if (setup_connection(easy, c) != CURLE_OK || setup_protocol(easy, c, foreign) != CURLE_OK)
 		return -1;
 	return foreign || setup_own(easy, c) == CURLE_OK ? 0 : -1;
 }

@@ -363,6 +363,7 @@ int transfer_prepare(struct transfer *t, const struct http_request *rq, struct e
 {
 	int64_t timeout = rq->timeout_ms < INT32_MAX ? rq->timeout_ms : INT32_MAX;
 	long reuse = t->flags & HTTP_FOREIGN ? REUSE_MOST : reuse_up_to(t->hub);
+	struct http_always always = t->hub->always;
 	CURLcode rc = CURLE_OK;
 
 	t->token = rq->token;
@@ -372,7 +373,9 @@ int transfer_prepare(struct transfer *t, const struct http_request *rq, struct e
 	t->attempt.post = rq->method == HTTP_POST;
 	t->attempt.body = t->attempt.post ? rq->body.n : 0;
 	t->errbuf[0] = '\0';
-	if (http_lines_build(&t->lines, &t->hub->always, rq->shared, rq->extra, rq->nextra, e) < 0)
+	if (t->flags & HTTP_FOREIGN)
+		always.accept_encoding = NULL;
+	if (http_lines_build(&t->lines, &always, rq->shared, rq->extra, rq->nextra, e) < 0)
 		return -1;
 	if (!t->tls_ready && strncasecmp(rq->url, "https:", 6) == 0) {
 		http_ca_load(&t->hub->ca, t->hub->c.cacert);

@@ -2,7 +2,8 @@
 // then one that does not.
 import fs from 'node:fs';
 import path from 'node:path';
-import { assert, assertOwnError, assertText, describe, scenario, scratchDirectory, until, Bridge, QUICK, it, Server } from '../lib/scenario.mjs';
+import { gzipSync } from 'node:zlib';
+import { assert, assertOwnError, assertText, describe, scenario, scratchDirectory, until, Bridge, QUICK, SLOW, it, Server } from '../lib/scenario.mjs';
 import { AuthServer, protect, signIn, visit, SHORT } from '../lib/authserver.mjs';
 
 const NOBODY = { BROWSER: 'true' }; // the browser starts, and nobody sits before it: the test does
@@ -251,6 +252,18 @@ describe('an authorization server that misbehaves', { concurrency: 4 }, () => {
 			assertOwnError(await waiting, 'auth_required');
 			assert.ok(srv.exchanges.every((e) => !e.headers.authorization && !e.headers['x-evil']));
 		});
+
+	signing('metadata that a few bytes blow up costs no memory', {}, async ({ br, as }) => {
+		const small = gzipSync(Buffer.alloc(100e6, ' ')), before = br.status('VmHWM');
+		const bomb = as.when('/.well-known/', (q, res) => { res.writeHead(200, { 'content-type': 'application/json', 'content-encoding': 'gzip' }); res.end(small); });
+		assertOwnError(await initialize(br).get(30000), 'auth_required');
+		assert.ok(as.requests.every((r) => !r.headers['accept-encoding']));
+		assert.ok(br.status('VmHWM') - before < 20000 * SLOW, `${br.status('VmHWM') - before} kB`);
+		bomb.left = 0;
+		const again = initialize(br);
+		await signIn(br);
+		assert.ok((await again).result);
+	});
 
 	signing('an authorization server that says a secret back tells it to nobody', {}, async ({ br, as }) => {
 		as.when('/token', (q, res, r) => as.json(res, { error: r.form.get('code'), error_description: r.form.get('code_verifier') }, 400));

@@ -577,7 +577,7 @@ int bridge_run(struct options *o, struct redactor *r)
 	int status = 0;
 
 	if (bridge_open(&b, &e) != 0) {
-		log_error("can not start: %s", e.text);
+		log_last_error("can not start: %s", e.text);
 		status = 1;
 	} else {
 		bridge_loop(&b);

@@ -113,7 +113,7 @@ static int run(struct options *o)
 	for (size_t i = 0; i < o->warnings.n; i++)
 		log_warn("%s", o->warnings.v[i]);
 	if (http_global_init(&e) != 0)
-		log_error("%s", e.text);
+		log_last_error("%s", e.text);
 	else
 		status = run_online(o, r);
 	log_close();
@@ -170,7 +170,7 @@ int main(int argc, char **argv)
 	default:
 		status = usage(&e);
 	}
-	if (fflush(stdout) != 0 && status == 0)
+	if ((fflush(stdout) != 0 || ferror(stdout)) && status == 0)
 		status = 1;
 	options_fini(&o);
 	return status;

@@ -431,6 +431,19 @@ void log_line(enum log_level l, const char *fmt, ...)
 	va_end(ap);
 }
 
+void log_last_error(const char *fmt, ...)
+{
+	enum log_level asked = lg.c.level;
+	va_list ap;
+
+	if (lg.c.level == LOG_SILENT)
+		lg.c.level = LOG_ERROR;
+	va_start(ap, fmt);
+	log_va(LOG_ERROR, NULL, fmt, ap);
+	va_end(ap);
+	lg.c.level = asked;
+}
+
 void log_line_with(enum log_level l, const struct log_fields *f, const char *fmt, ...)
 {
 	va_list ap;

@@ -43,6 +43,8 @@ void log_close(void);
  * the ring hook wants lines of this level. */
 bool log_wants(enum log_level l);
 void log_line(enum log_level l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* The reason for a non-zero exit: an error that LOG_SILENT does not hold back. */
+void log_last_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_line_with(enum log_level l, const struct log_fields *f, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* Every line of level <= max also goes, finished and redacted, to this hook
  * (the ring that `mcp-holdfast log` reads). NULL takes it away. */

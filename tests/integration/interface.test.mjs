@@ -185,6 +185,12 @@ describe('the log', { concurrency: 4 }, () => {
 		assert.equal(br.stderr, '');
 	});
 
+	it('--silent still gives the reason why it can not start', async () => {
+		const { code, stderr } = await run(['--silent', URL_, '--private-key-file', path.join(ROOT, 'README.md')]);
+		assert.equal(code, 1);
+		assert.match(stderr, /can not start: --private-key-file.*\n$/);
+	});
+
 	it('--silent still gives the reason of a non-zero exit', async () => {
 		const { code, stderr } = await run(['--silent', URL_, '--no-such-option']);
 		assert.equal(code, 2);

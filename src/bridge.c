@@ -23,6 +23,7 @@
 
 #define EVENTS 64
 #define OUT_HIGH_WATER ((size_t)1 << 20) /* unread output past which neither side is read: room for a client that writes many requests before it reads */
+#define SIGNAL_END_MS 950                /* from the first signal to the end, whatever hangs */
 #define LAST_FLUSH_MS 1000               /* a client that reads slowly gets this long for the last answers */
 #define SLEPT_MS 3000                    /* the boot clock ran this far ahead: the machine slept */
 #define TRACE_BYTES 4096u                /* of a message in the log, at trace only */
@@ -50,7 +51,7 @@ struct bridge {
 	unsigned headers_gen;
 	bool eof_told, ending, out_closed, hurry;
 	int signal;
-	int64_t now, end_by, clock_gap;
+	int64_t now, end_by, signal_by, clock_gap;
 };
 
 /* ---- header lists ---------------------------------------------------------------------------- */
@@ -273,6 +274,8 @@ static void perform(struct bridge *b)
 		case ACT_END:
 			b->ending = true;
 			b->end_by = b->hurry ? b->now : b->now + LAST_FLUSH_MS;
+			if (b->signal && b->end_by > b->signal_by)
+				b->end_by = b->signal_by;
 			break;
 		}
 		buf_fini(&a.owned);
@@ -372,6 +375,8 @@ static void take_signals(struct bridge *b)
 		} else {
 			log_debug("signal %d", sig);
 			b->hurry = b->signal != 0; /* the second one: now */
+			if (!b->signal)
+				b->signal_by = b->now + SIGNAL_END_MS;
 			b->signal = sig;
 			session_on_signal(b->session, b->now);
 		}
@@ -557,10 +562,19 @@ static int bridge_open(struct bridge *b, struct err *e)
 	return 0;
 }
 
+static int64_t last_export_ms(const struct bridge *b)
+{
+	int64_t left = b->signal_by - loop_now();
+
+	if (!b->signal)
+		return REPORT_END_MS;
+	return left < 0 ? 0 : left < REPORT_SIGNAL_MS ? left : REPORT_SIGNAL_MS;
+}
+
 static void bridge_close(struct bridge *b)
 {
 	stdio_free(b->io);
-	report_free(b->report, b->signal ? REPORT_SIGNAL_MS : REPORT_END_MS);
+	report_free(b->report, last_export_ms(b));
 	memory_free(b->memory, loop_wall_now());
 	session_free(b->session);
 	headers_drop(b);

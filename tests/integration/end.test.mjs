@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { spawn, execFileSync } from 'node:child_process';
-import { assert, assertFailure, assertResult, assertText, BINARY, describe, goAway, never, pause, QUICK, SANITIZED, scenario, textOf, until, within } from '../lib/scenario.mjs';
+import { assert, assertFailure, assertResult, assertText, BINARY, describe, goAway, never, pause, QUICK, SANITIZED, scenario, SLOW, textOf, until, within } from '../lib/scenario.mjs';
 import { cleanEnvironment } from '../lib/bridge.mjs';
 
 const line = (id, method, params) => `${JSON.stringify({ jsonrpc: '2.0', ...(id !== undefined && { id }), method, ...(params && { params }) })}\n`;
@@ -102,6 +102,22 @@ describe('the end', { concurrency: 4 }, () => {
 		});
 	}
 
+	scenario('a signal ends within 1 s though the client reads nothing and nothing is answered', {}, async ({ srv, br }) => {
+		const text = 'x'.repeat(100000);
+		br.child.stdout.pause();
+		for (let i = 0; i < 60; i++) br.raw(JSON.stringify({ jsonrpc: '2.0', id: `u${i}`, method: 'tools/call', params: { name: 'echo', arguments: { text } } }));
+		await srv.sees('tools/call', 20);
+		srv.when('DELETE', (e) => e.silence());
+		const exit = new Promise((done) => br.child.once('exit', done));
+		const at = performance.now();
+		br.signal('SIGTERM');
+		assert.equal(await within(exit, 5000, 'the end'), 143);
+		const ms = performance.now() - at;
+		assert.ok(ms < 1000 * SLOW + 150, `after ${ms} ms`);
+		br.child.stdout.destroy();
+		br.chunks = []; // half a line stood in the pipe
+	});
+
 	scenario('the second signal ends at once', {}, async ({ srv, br }) => {
 		srv.when((e) => e.kind === 'DELETE' || e.kind === 'tools/call', (e) => e.silence());
 		void br.call('append');
@@ -128,6 +144,7 @@ describe('the end', { concurrency: 4 }, () => {
 		await br.call('echo');
 		const from = performance.now();
 		br.child.stdout.destroy();
+		br.chunks = []; // half a line stood in the pipe
 		await br.ended;
 		assert.ok(performance.now() - from < 2000 * 2, `after ${performance.now() - from} ms`);
 	});
@@ -135,6 +152,7 @@ describe('the end', { concurrency: 4 }, () => {
 	scenario('stdout closed while the server talks ends it', {}, async ({ srv, br }) => {
 		await srv.standing();
 		br.child.stdout.destroy();
+		br.chunks = []; // half a line stood in the pipe
 		const timer = setInterval(() => srv.notify('notifications/x'), 50);
 		await until(() => !br.alive, 3000, 'the end').finally(() => clearInterval(timer));
 	});

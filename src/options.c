@@ -552,7 +552,8 @@ static void point(struct options *o)
 	o->http.key = o->key;
 	o->http.proxy = o->proxy;
 	o->http.unix_socket = o->unix_socket;
-	o->log.level = o->silent ? LOG_SILENT : o->log_level;
+	o->log.level = o->silent && !o->log_file ? LOG_SILENT : o->log_level;
+	o->log.quiet = o->silent;
 	o->log.name = o->name ? o->name : o->url.host;
 	o->log.file = o->log_file;
 	o->auth.callback_port_fixed = o->auth.callback_port != 0;

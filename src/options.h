@@ -103,7 +103,7 @@ struct options {
 
 	struct core_config core;        /* complete; points into the lists below */
 	struct http_config http;        /* complete; points into the strings below */
-	struct log_config log;          /* complete but for the redactor; level is LOG_SILENT with --silent */
+	struct log_config log;          /* complete but for the redactor; with --silent it is quiet, and without a file LOG_SILENT */
 
 	enum log_level log_level;       /* as asked for, --silent apart */
 	bool silent;

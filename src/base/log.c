@@ -327,7 +327,8 @@ static void emit(enum log_level l, const struct log_fields *f, struct span msg)
 	}
 	line = buf_span(&b);
 	if (l <= lg.c.level) {
-		to_stderr(line);
+		if (!lg.c.quiet)
+			to_stderr(line);
 		if (lg.file >= 0)
 			to_file(line);
 	}
@@ -434,14 +435,17 @@ void log_line(enum log_level l, const char *fmt, ...)
 void log_last_error(const char *fmt, ...)
 {
 	enum log_level asked = lg.c.level;
+	bool quiet = lg.c.quiet;
 	va_list ap;
 
 	if (lg.c.level == LOG_SILENT)
 		lg.c.level = LOG_ERROR;
+	lg.c.quiet = false;
 	va_start(ap, fmt);
 	log_va(LOG_ERROR, NULL, fmt, ap);
 	va_end(ap);
 	lg.c.level = asked;
+	lg.c.quiet = quiet;
 }
 
 void log_line_with(enum log_level l, const struct log_fields *f, const char *fmt, ...)

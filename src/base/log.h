@@ -21,6 +21,7 @@ enum log_level { LOG_SILENT, LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG, LOG_TRACE
 
 struct log_config {
 	enum log_level level;      /* lines above it are not written */
+	bool quiet;                /* not to stderr, only to the file */
 	bool json;                 /* one JSON object a line instead of text */
 	const char *name;          /* --name, default the host */
 	const char *file;          /* appended to, created 0600; NULL for none */
@@ -43,7 +44,7 @@ void log_close(void);
  * the ring hook wants lines of this level. */
 bool log_wants(enum log_level l);
 void log_line(enum log_level l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* The reason for a non-zero exit: an error that LOG_SILENT does not hold back. */
+/* The reason for a non-zero exit: an error that neither LOG_SILENT nor quiet holds back. */
 void log_last_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_line_with(enum log_level l, const struct log_fields *f, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* Every line of level <= max also goes, finished and redacted, to this hook

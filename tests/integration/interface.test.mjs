@@ -185,6 +185,12 @@ describe('the log', { concurrency: 4 }, () => {
 		assert.equal(br.stderr, '');
 	});
 
+	scenario('--silent leaves the log file alone', { defaults: [], args: ({ scratch }) => ['--silent', '--log-level', 'info', '--log-file', path.join(scratch, 'log')] }, async ({ br, scratch }) => {
+		assertText(await br.call('echo', { text: 'x' }), 'x');
+		assert.match(fs.readFileSync(path.join(scratch, 'log'), 'utf8'), /connected/);
+		assert.equal(br.stderr, '');
+	});
+
 	it('--silent still gives the reason why it can not start', async () => {
 		const { code, stderr } = await run(['--silent', URL_, '--private-key-file', path.join(ROOT, 'README.md')]);
 		assert.equal(code, 1);

@@ -54,7 +54,7 @@ const struct opt option_table[] = {
 	  .help = "connect to this socket instead of the URL's host" },
 	{ .name = "ipv4", .group = GROUP_CONNECTION, .set = set_flag, AT(http.ipv4_only), .help = "use IPv4 only" },
 	{ .name = "http2", .group = GROUP_CONNECTION, .set = set_flag, AT(http.http2),
-	  .help = "offer HTTP/2, where libcurl is new enough" },
+	  .help = "offer HTTP/2 to an https server" },
 	{ .name = "disable-cookies", .group = GROUP_CONNECTION, .set = set_off, AT(http.cookies),
 	  .help = "do not send the server's cookies back" },
 

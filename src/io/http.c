@@ -349,8 +349,13 @@ static int cookies_setup(struct http *h)
 
 struct http *http_new(const struct http_config *c, struct loop *l, struct err *e)
 {
-	struct http *h = calloc(1, sizeof *h);
+	struct http *h;
 
+	if (c->http2 && !(curl_version_info(CURLVERSION_NOW)->features & CURL_VERSION_HTTP2)) {
+		err_set(e, "--http2: this libcurl was built without HTTP/2");
+		return NULL;
+	}
+	h = calloc(1, sizeof *h);
 	if (!h) {
 		err_set(e, "no memory for HTTP");
 		return NULL;

@@ -160,14 +160,18 @@ static void member_text(struct span object, const char *key, char *out, size_t n
 
 /* ---- transports ----------------------------------------------------------------------------------------------- */
 
+static bool is_lost(const struct call *x)
+{
+	return (x->done && x->result.outcome != HTTP_OK) || !x->status;
+}
+
 /* The first POST tells whether there is any use in going on. */
 static bool first_post(struct doctor *d, const struct call *x)
 {
 	char text[256];
-	bool lost = (x->done && x->result.outcome != HTTP_OK) || !x->status;
 
 	outcome_text(x, text, sizeof(text));
-	if (lost) {
+	if (is_lost(x)) {
 		doctor_say(d, "POST", STEP_FAIL, took(x), DOCTOR_HTTP, "%s", text);
 		doctor_hint(d, x->status ? "the connection broke in the middle of the answer" : "the server takes the connection, and then answers nothing",
 			"is something else listening on this port? Is a firewall inspecting the traffic?");
@@ -187,14 +191,20 @@ static bool authorized(struct doctor *d, struct call *x)
 	return false;
 }
 
-static bool try_modern(struct doctor *d)
+/* *told: the first POST has its step. Old servers drop or forget a method that
+ * they do not know; the next one tells then. */
+static bool try_modern(struct doctor *d, bool *told)
 {
 	struct call x;
 	struct span result;
-	char name[64];
-	bool on = false;
+	char name[64], text[256];
+	bool on = false, sent = post(d, &x, NULL, ID_DISCOVER, SPAN_LIT(MODERN_LINES), BODY(discover_body), call_has_answer) == 0;
 
-	if (post(d, &x, NULL, ID_DISCOVER, SPAN_LIT(MODERN_LINES), BODY(discover_body), call_has_answer) == 0 && first_post(d, &x) && authorized(d, &x)) {
+	if (sent && is_lost(&x)) {
+		on = true;
+		outcome_text(&x, text, sizeof(text));
+		doctor_say(d, "2026-07-28", STEP_NONE, took(&x), DOCTOR_WELL, "not spoken (server/discover: %s)", text);
+	} else if (sent && (*told = first_post(d, &x)) && authorized(d, &x)) {
 		on = true;
 		if (is_result(&x, &result) && json_type(json_get(result, "supportedVersions")) == '[') {
 			member_text(json_path(result, "_meta", "io.modelcontextprotocol/serverInfo", NULL), "name", name, sizeof(name));
@@ -511,14 +521,11 @@ static void end_session(struct doctor *d)
 
 static bool find_ways(struct doctor *d)
 {
-	bool first = true;
+	bool told = false;
 
-	if (d->c->modern_allowed && d->c->http_allowed) {
-		if (!try_modern(d))
-			return false;
-		first = false;
-	}
-	if (d->c->http_allowed && !try_http(d, first))
+	if (d->c->modern_allowed && d->c->http_allowed && !try_modern(d, &told))
+		return false;
+	if (d->c->http_allowed && !try_http(d, !told))
 		return false;
 	if (d->c->sse_allowed)
 		try_sse(d);

@@ -133,6 +133,13 @@ describe('doctor says what is wrong', () => {
 		srv.when(() => true, (ex) => ex.reset());
 		failed(await doctor(srv.url), 'POST', 7);
 	});
+	test('POST: only server/discover is dropped, which an old server does not know', {}, async (srv) => {
+		srv.when('server/discover', (ex) => ex.reset());
+		const { code, steps } = await doctor(srv.url);
+		assert.equal(code, 0);
+		assert.match(steps['2026-07-28'].text, /not spoken/);
+		assert.equal(steps.POST.verdict, 'ok');
+	});
 	test('HTTP: nothing at this path', {}, async (srv) => {
 		const { code, steps } = await doctor(`${srv.origin}/wrong`);
 		assert.equal(code, 7);

@@ -552,6 +552,8 @@ static void point(struct options *o)
 	o->http.key = o->key;
 	o->http.proxy = o->proxy;
 	o->http.unix_socket = o->unix_socket;
+	for (; o->verbose && o->log_level < LOG_TRACE; o->verbose--)
+		o->log_level = (enum log_level)(o->log_level + 1);
 	o->log.level = o->silent && !o->log_file ? LOG_SILENT : o->log_level;
 	o->log.quiet = o->silent;
 	o->log.name = o->name ? o->name : o->url.host;

@@ -106,6 +106,7 @@ struct options {
 	struct log_config log;          /* complete but for the redactor; with --silent it is quiet, and without a file LOG_SILENT */
 
 	enum log_level log_level;       /* as asked for, --silent apart */
+	int verbose;                    /* levels more, taken into log_level at the end */
 	bool silent;
 	bool log_ring;                  /* false: --no-log-ring */
 	char *metrics_file;

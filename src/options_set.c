@@ -288,8 +288,8 @@ int set_verbose(const struct parse *p, const struct opt *opt, const char *value)
 	(void)opt;
 	if (value_bool(value, &on))
 		return refuse(p, "yes or no, not \"%.40s\"", value);
-	if (on && p->o->log_level < LOG_TRACE)
-		p->o->log_level = (enum log_level)(p->o->log_level + 1);
+	if (on && p->o->verbose < LOG_TRACE)
+		p->o->verbose++;
 	return 0;
 }
 

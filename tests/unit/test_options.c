@@ -323,6 +323,23 @@ static void a_pasted_connect_timeout_is_told_apart(void **state)
 	options_fini(&o);
 }
 
+static void verbose_is_one_level_more_wherever_it_stands(void **state)
+{
+	const char *env[] = { "MCP_HOLDFAST_VERBOSE=yes", "MCP_HOLDFAST_LOG_LEVEL=info", NULL };
+	struct options o;
+
+	(void)state;
+	assert_runs(&o, ARGS(URL), env);
+	assert_int_equal(o.log_level, LOG_DEBUG);
+	options_fini(&o);
+	assert_runs(&o, ARGS(URL, "-v", "--log-level", "error", "-v"), NULL);
+	assert_int_equal(o.log.level, LOG_INFO);
+	options_fini(&o);
+	assert_runs(&o, ARGS(URL, "-vvvvv", "--debug"), NULL);
+	assert_int_equal(o.log.level, LOG_TRACE);
+	options_fini(&o);
+}
+
 static void a_flag_that_says_no_is_like_none(void **state)
 {
 	const char *env[] = { "MCP_HOLDFAST_DEVICE_CODE=yes", "MCP_HOLDFAST_TOKEN_COMMAND_SHELL=no", NULL };
@@ -820,6 +837,7 @@ int main(void)
 		cmocka_unit_test(the_url_may_stand_in_the_environment),
 		cmocka_unit_test(mcp_remotes_argument_lists_can_be_pasted),
 		cmocka_unit_test(a_pasted_connect_timeout_is_told_apart),
+		cmocka_unit_test(verbose_is_one_level_more_wherever_it_stands),
 		cmocka_unit_test(a_flag_that_says_no_is_like_none),
 		cmocka_unit_test(zero_means_none_where_it_is_documented),
 		cmocka_unit_test(one_delay_alone_moves_the_other),

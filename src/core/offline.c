@@ -338,9 +338,13 @@ static bool serve(struct session *s, struct span id, struct span method, struct 
 
 bool offline_intake(struct session *s, const struct rpc_msg *m)
 {
+	struct session_answer an = { .method = m->method, .id = m->id, .params = m->params, .started_ms = s->now };
+
 	if (!s->offline || !usable(s) || !serve(s, m->id, m->method, m->params))
 		return false;
 	s->n.requests++;
+	if (s->hook)
+		s->hook(s->hook_arg, &an);
 	return true;
 }
 
@@ -352,8 +356,10 @@ static void serve_parked(struct session *s)
 		return;
 	for (r = s->ledger.head; r; r = next) {
 		next = r->next;
-		if (r->purpose == RQ_CLIENT && r->state == REQ_PARKED && !r->cancelled && serve(s, r->id, r->method, r->params))
+		if (r->purpose == RQ_CLIENT && r->state == REQ_PARKED && !r->cancelled && serve(s, r->id, r->method, r->params)) {
+			request_tell(s, r, 0, SPAN_NONE);
 			request_drop(s, r);
+		}
 	}
 }
 

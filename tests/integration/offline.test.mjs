@@ -44,6 +44,19 @@ describe('offline start', { concurrency: 4 }, () => {
 		assert.equal(br.lines.filter((l) => l.message.result?.serverInfo).length, 1);
 	});
 
+	scenario('counts what it answers from memory', {}, async (x) => {
+		const { env, url } = await remember(x);
+		const file = path.join(x.scratch, 'm.prom');
+		await x.srv.stop({ forget: true });
+		const br = x.bridge([url, ...QUICK, ...WAIT, '--metrics-file', file], { env });
+		assertResult(await br.request('initialize', HELLO));
+		br.notify('notifications/initialized');
+		for (const m of LISTS) assertResult(await br.request(m));
+		br.eof();
+		await br.exited();
+		for (const m of ['initialize', ...LISTS]) assert.ok(fs.readFileSync(file, 'utf8').includes(`method="${m}",tool="",outcome="ok"} 1\n`), m);
+	});
+
 	scenario('holds calls meanwhile', {}, async (x) => {
 		const { env, url } = await remember(x);
 		await x.srv.stop({ forget: true });

@@ -174,7 +174,7 @@ static void add_sign_in(struct buf *b, const struct board_facts *f, const struct
 	if (!f->auth_breaker[0] || !strcmp(f->auth_breaker, "closed"))
 		return;
 	buf_printf(b, "  %ssign-in at ", p->dim);
-	text_clean(b, span_str(f->auth_origin), 33);
+	text_clean(b, span_str(f->auth_origin), 28);
 	buf_puts(b, ": breaker ");
 	text_clean(b, span_str(f->auth_breaker), 12);
 	text_duration(next, f->auth_next_at - now);
@@ -213,7 +213,7 @@ static void add_story(struct buf *b, const struct board_facts *f, const struct p
 	if (board_was_refused(f))
 		buf_printf(b, "  %sinitialize was refused: see 'mcp-holdfast log %" PRId64 "'%s\n", p->bad, f->pid, p->off);
 	if (!strcmp(f->state, "auth"))
-		buf_printf(b, "  %sa sign-in is wanted: see 'mcp-holdfast log %" PRId64 "', or run 'mcp-holdfast login'%s\n", p->bad, f->pid, p->off);
+		buf_printf(b, "  %sa sign-in is wanted: see 'mcp-holdfast log %" PRId64 "' or 'mcp-holdfast login'%s\n", p->bad, f->pid, p->off);
 }
 
 static void add_table(struct buf *b, const struct all *a, const struct paint *p, int64_t now)

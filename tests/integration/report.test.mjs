@@ -2,6 +2,7 @@
 // metrics file, --notify. Each bridge here has a runtime directory of its own.
 import fs from 'node:fs';
 import path from 'node:path';
+import { spawn } from 'node:child_process';
 import { scenario, describe, it, assert, run, until, never, goAway, assertText, scratchDirectory, Server, Bridge, QUICK, BINARY } from '../lib/scenario.mjs';
 
 const runtime = ({ scratch }) => ({ XDG_RUNTIME_DIR: scratch });
@@ -76,6 +77,23 @@ describe('mcp-holdfast status', () => {
 		const table = await command(scratch, 'status');
 		assert.match(table.stdout, / 100\/20 /);
 		for (const line of table.stdout.split('\n')) assert.ok(line.length <= 80, `wider than 80 columns: ${line}`);
+	});
+
+	scenario('fits 80 columns at its worst', { env: runtime }, async ({ br, scratch }) => {
+		await shown(scratch);
+		const file = path.join(rundir(scratch), '4194303.status');
+		const facts = { ...JSON.parse(fs.readFileSync(path.join(rundir(scratch), `${br.pid}.status`), 'utf8')), pid: 4194303, state: 'auth', name: 'n'.repeat(63), origin: `https://${'o'.repeat(100)}`,
+			state_at: 0, in_flight: 100, held: 1024, p50_ms: 3599000, p95_ms: 3599000, p99_ms: 3599000, answers: 10, refused: 10, drop_at: 0, drop_ms: 8640000000, why: 'w'.repeat(150),
+			reconnects: 123456, breaker: 'half_open', next_at: 2 ** 50, auth_breaker: 'half_open', auth_origin: `https://${'a'.repeat(100)}`, auth_next_at: 0 };
+		/* Its lock says that the writer lives. */
+		const holder = spawn('flock', ['-x', file, 'sh', '-c', 'echo locked; exec sleep 30'], { detached: true });
+		try {
+			await new Promise((locked) => holder.stdout.once('data', locked));
+			fs.writeFileSync(file, JSON.stringify(facts));
+			const table = await until(async () => { const t = await command(scratch, 'status'); return t.stdout.includes('nnnn') && t; }, 6000, 'its row');
+			assert.match(table.stdout, /a sign-in is wanted/);
+			for (const line of table.stdout.split('\n')) assert.ok(line.length <= 80, `wider than 80 columns: ${line}`);
+		} finally { process.kill(-holder.pid); }
 	});
 
 	scenario('leaves no file behind, but the log', { env: runtime }, async ({ br, scratch }) => {

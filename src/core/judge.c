@@ -242,8 +242,9 @@ void judge_response(struct session *s, struct xfer *x, struct request *r)
 {
 	struct rpc_msg m;
 	struct failure f = { .retry_after_ms = -1, .kind = ERR_UPSTREAM_UNAVAILABLE };
-	struct exchange_facts ef = { .era = s->era == ERA_NONE ? s->trying : s->era, .status = x->status, .had_session = x->had_session,
-		.handshake = r->purpose == RQ_HANDSHAKE || r->purpose == RQ_INIT,
+	bool handshake = r->purpose == RQ_HANDSHAKE || r->purpose == RQ_INIT;
+	struct exchange_facts ef = { .era = s->era == ERA_NONE || handshake ? s->trying : s->era, .status = x->status, .had_session = x->had_session,
+		.handshake = handshake,
 		.retry_after = x->retry_after_ms >= 0, .insufficient_scope = x->insufficient_scope };
 	char what[200];
 

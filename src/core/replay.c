@@ -383,15 +383,33 @@ static void replay_try(struct session *s, enum era era)
 	}
 }
 
+/* A transport that was found once is given up for another when it has not fitted too often. */
+static enum era untried_again(const struct session *s)
+{
+	if (s->era == ERA_NONE)
+		return untried(s);
+	if (s->revived_misfits < MISFITS_BEFORE_PROBE || (s->c->transport != TRANSPORT_AUTO && s->c->transport != TRANSPORT_SSE_FIRST))
+		return ERA_NONE;
+	if (s->era == ERA_HTTP && !s->tried_sse)
+		return ERA_SSE;
+	return s->era == ERA_SSE && !s->tried_http ? ERA_HTTP : ERA_NONE;
+}
+
 void replay_next(struct session *s, const char *why)
 {
-	enum era next = s->era == ERA_NONE ? untried(s) : ERA_NONE;
+	enum era next;
 	char kept[160];
 
+	s->revived_misfits += s->era != ERA_NONE && s->trying == s->era;
+	next = untried_again(s);
 	snprintf(kept, sizeof(kept), "%s", why);
 	if (next == ERA_NONE) {
 		session_line_down(s, kept, -1, -1);
 		return;
+	}
+	if (s->era != ERA_NONE) { /* nothing of the old session means anything to it */
+		s->force_init = true;
+		session_set_session_id(s, SPAN_NONE);
 	}
 	session_note(s, NOTE_DEBUG, "not this transport: %s", kept);
 	stream_close(s);
@@ -423,9 +441,6 @@ void replay_adopt(struct session *s, struct request *r, int64_t floor_ms)
 
 void replay_begin(struct session *s)
 {
-	bool other = s->revived_misfits >= MISFITS_BEFORE_PROBE &&
-		(s->c->transport == TRANSPORT_AUTO || s->c->transport == TRANSPORT_SSE_FIRST);
-
 	if (s->state != SESSION_REVIVE)
 		s->stale_steps = 0;
 	session_enter(s, SESSION_REVIVE, "restoring the session");
@@ -434,7 +449,7 @@ void replay_begin(struct session *s)
 	s->tried_http = s->tried_sse = false;
 	s->tried_modern = s->client_modern; /* that is how it came here */
 	buf_reset(&s->init_error);
-	replay_try(s, other && s->revived_misfits % 2 ? (s->era == ERA_SSE ? ERA_HTTP : ERA_SSE) : first_choice(s));
+	replay_try(s, first_choice(s));
 }
 
 void replay_on_endpoint(struct session *s)
@@ -621,11 +636,11 @@ void replay_on_failure(struct session *s, struct request *r, const struct failur
 			session_auth_refused(s, what);
 			break;
 		}
-		if (wrong_transport && s->era == ERA_NONE) {
+		if (wrong_transport) {
 			replay_next(s, what);
 			break;
 		}
-		s->revived_misfits = wrong_transport ? s->revived_misfits + 1 : 0;
+		s->revived_misfits = 0;
 		session_line_down(s, what, kept.retry_after_ms, -1);
 		break;
 	case RQ_RELIST:

@@ -154,7 +154,7 @@ struct session {
 	struct bucket bucket;
 	int64_t wait_until, outage_since, down_until, rate_until;
 	unsigned streak;             /* failed attempts in a row */
-	unsigned revived_misfits;    /* wrong transport in REVIVE, in a row */
+	unsigned revived_misfits;    /* REVIVE: so often in a row the transport did not fit that was found once */
 	int64_t gone_times[6];       /* session-gone verdicts, newest first */
 	bool gone_once;              /* in this outage */
 	bool force_init;             /* the session id is known to be dead */

@@ -32,6 +32,14 @@ void stream_fini(struct session *s)
 	s->stream.seen = NULL;
 }
 
+/* Whether the stream is the session itself, as it is found or being looked for. */
+static bool is_session(const struct session *s)
+{
+	bool looking = s->state == SESSION_PROBE || s->state == SESSION_REVIVE;
+
+	return (looking ? s->trying : s->era) == ERA_SSE;
+}
+
 static bool wanted(const struct session *s)
 {
 	return s->state == SESSION_READY && dialect_has_stream(s->era) && s->initialized_sent && !s->outage_since;
@@ -40,7 +48,7 @@ static bool wanted(const struct session *s)
 static void open_at(struct session *s, struct span url, unsigned redirects)
 {
 	struct stream *t = &s->stream;
-	bool sse = s->era == ERA_SSE || (s->era == ERA_NONE && s->trying == ERA_SSE);
+	bool sse = is_session(s);
 	struct xfer *x = xfer_start(s, XF_STREAM, HTTP_GET, sse ? HEADERS_BASE : HEADERS_SESSION, SPAN_NONE, 0);
 
 	t->next_at = 0;
@@ -202,7 +210,7 @@ bool stream_on_event(struct session *s, struct xfer *x, const struct sse_event *
 		buf_reset(&t->last_id);
 		buf_add(&t->last_id, ev->id);
 	}
-	if (span_is(ev->type, "endpoint") && (s->era == ERA_SSE || s->trying == ERA_SSE)) {
+	if (span_is(ev->type, "endpoint") && is_session(s)) {
 		if (!s->endpoint.len)
 			endpoint(s, ev->data);
 		return true;
@@ -325,7 +333,7 @@ void stream_on_done(struct session *s, struct xfer *x, const struct http_result 
 		what = "the server ended the stream";
 	else if (was_live)
 		what = "the stream was lost";
-	if (s->era == ERA_SSE || (s->era == ERA_NONE && s->trying == ERA_SSE) || s->state == SESSION_PROBE)
+	if (is_session(s))
 		sse_stream_done(s, x, r, was_live, what);
 	else
 		http_stream_done(s, x, r, was_live, what);
@@ -412,7 +420,7 @@ void stream_on_time(struct session *s)
 			stream_open(s);
 		break;
 	case STREAM_OPENING:
-		if (s->era == ERA_HTTP) {
+		if (!is_session(s)) {
 			stream_close(s);
 			stream_schedule(s, true);
 		} else {

@@ -115,6 +115,41 @@ describe('a lost session', { concurrency: 4 }, () => {
 		assertText(await br.call('echo', { text: 'after' }), 'after');
 	});
 
+	for (const [what, refuse] of Object.entries({
+		404: (e) => e.reply(404),
+		405: (e) => e.reply(405),
+		501: (e) => e.reply(501),
+		'an error with status 500': (e) => e.json({ jsonrpc: '2.0', id: null, error: { code: -32603, message: 'starting' } }, { status: 500 }),
+	}))
+		scenario(`whose initialize is refused with ${what} for a while, as by a gateway before a server that starts, is made in the end`, {}, async ({ srv, br }) => {
+			await srv.standing();
+			const refused = srv.when('initialize', refuse, 6);
+			srv.when('GET', (e) => (refused.left ? e.reply(404) : false));
+			srv.forget();
+			assertText(await br.call('echo', { text: 'again' }), 'again');
+			assert.equal(refused.hits.length, 6);
+			srv.clear();
+			await srv.standing();
+			assertText(await br.call('echo', { text: 'next' }), 'next');
+		});
+
+	for (const [was, is] of [['/mcp', '/sse'], ['/sse', '/mcp']])
+		scenario(`that stood at ${was} is made anew when the server comes back with what was at ${is}`, {
+			server: { mode: 'both' }, url: (srv) => `${srv.origin}${was}` }, async ({ srv, br }) => {
+			await srv.standing();
+			const from = srv.exchanges.length;
+			srv.when((e) => e.path === was, (e) => {
+				if (is === '/sse' ? e.method === 'POST' : e.method === 'GET' && !e.headers['mcp-session-id']) return void e.reply(404);
+				e.path = is;
+				return void srv.serve(e);
+			});
+			srv.forget();
+			srv.cut();
+			assertText(await br.call('echo', { text: 'again' }), 'again');
+			assertText(await br.call('echo', { text: 'next' }), 'next');
+			if (is === '/sse') assert.ok(srv.exchanges.slice(from).filter((e) => e.kind === 'initialize' && e.path !== was).every((e) => e.headers['mcp-session-id'] === undefined));
+		});
+
 	scenario('drops a subscription that is refused, with a line in the log', {}, async ({ srv, br }) => {
 		for (const uri of ['mem://one', 'mem://two']) await br.request('resources/subscribe', { uri });
 		srv.when((e) => e.kind === 'resources/subscribe' && e.message.params.uri === 'mem://one', (e) => e.error(-32602, 'no such resource'));

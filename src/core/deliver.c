@@ -49,17 +49,20 @@ static int code_of(const struct rpc_msg *m)
 	return rpc_error_code(m, &code) && (int)code ? (int)code : -32603;
 }
 
+/* Only what the client asks: steps of the bridge's own have answers of their own for an error. */
 static bool retry_this_error(struct session *s, struct request *r, const struct rpc_msg *m)
 {
 	int64_t code;
 
 	if (m->kind != RPC_ERROR || !s->c->nretry_errors || !r->repeatable || !rpc_error_code(m, &code))
 		return false;
+	if (r->purpose != RQ_CLIENT && r->purpose != RQ_HANDSHAKE)
+		return false;
 	if (s->c->max_retries >= 0 && r->attempts > (unsigned)s->c->max_retries)
 		return false;
 	for (size_t i = 0; i < s->c->nretry_errors; i++)
 		if (s->c->retry_errors[i] == code)
-			return r->purpose != RQ_CLIENT || !request_patience_over(s, r);
+			return !request_patience_over(s, r);
 	return false;
 }
 
@@ -158,6 +161,8 @@ void exchange_answer(struct session *s, struct request *r, const struct rpc_msg 
 	if (retry_this_error(s, r, m)) {
 		r->why = RETRY_ERROR;
 		request_park(s, r, request_backoff(s, r, -1));
+		if (r->purpose == RQ_HANDSHAKE)
+			session_line_down(s, "the server answered initialize with an error that is to be tried again", -1, -1);
 		return;
 	}
 	if (r->purpose == RQ_CLIENT) {

@@ -202,7 +202,7 @@ void outbox_pump(struct session *s)
 
 static void initialized_done(struct session *s, bool ok)
 {
-	if (ok && dialect_has_stream(s->era) && s->stream.state == STREAM_OFF)
+	if (ok && s->state == SESSION_READY && dialect_has_stream(s->era) && s->stream.state == STREAM_OFF)
 		stream_open(s);
 }
 

@@ -101,6 +101,8 @@ static void wants_auth(struct session *s, struct xfer *x, struct request *r)
 			request_park(s, r, 0);
 			if (s->state == SESSION_PROBE && r->purpose == RQ_HANDSHAKE)
 				probe_begin(s);
+			else if ((s->state == SESSION_PROBE || s->state == SESSION_REVIVE) && r->purpose != RQ_CLIENT)
+				request_post(s, r); /* nothing else would send a step */
 			return;
 		}
 		break;
@@ -313,7 +315,7 @@ void judge_response(struct session *s, struct xfer *x, struct request *r)
 		redirected(s, x, r);
 		break;
 	case VERDICT_ACCEPTED:
-		if (s->era == ERA_SSE || s->trying == ERA_SSE || s->stream.state == STREAM_LIVE) {
+		if (ef.era == ERA_SSE || s->stream.state == STREAM_LIVE) {
 			request_slot_free(s, r); /* the answer comes on the standing stream */
 			r->xfer = 0;
 			break;

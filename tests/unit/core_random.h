@@ -149,6 +149,11 @@ static inline void world_settle(struct world *w)
 	if (p->transfers)
 		MUST(p->transfers->read || span_eq(p->transfers->body, buf_span(&p->transfers->kept)));
 	session_look(p->s, &v, p->now);
+	/* What is being looked for is asked for: nothing else would lead out of these. */
+	bool stuck = (v.state == SESSION_PROBE || v.state == SESSION_REVIVE) && !p->nopen && !session_deadline(p->s);
+	if (stuck)
+		fprintf(stderr, "stuck in %s\n%s", session_state_name(v.state), p->log);
+	MUST(!stuck);
 	MUST(v.in_flight <= p->c.max_in_flight);
 	MUST(v.held <= 2 * IDS + 64);
 	MUST(p->nopen <= 4 * IDS);
@@ -792,6 +797,10 @@ static inline void world_end(struct world *w)
 	if (w->d.p ? w->steps % 2 : one_in(&w->d, 2)) {
 		world_heal(w);
 		check_answers(w, w->signals < 2);
+		enum session_state st = play_state(p);
+		if (!p->ended && (st == SESSION_PROBE || st == SESSION_REVIVE))
+			fprintf(stderr, "never out of %s\n%s", session_state_name(st), p->log);
+		MUST(p->ended || (st != SESSION_PROBE && st != SESSION_REVIVE));
 	}
 	if (!p->ended) {
 		session_on_client_eof(p->s, p->now);

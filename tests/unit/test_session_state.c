@@ -1790,6 +1790,105 @@ static void a_quiet_call_of_a_tool_waits_when_the_ping_is_answered_and_fails_whe
 	play_close(&p);
 }
 
+/* ---- what could end in REVIVE or PROBE for ever ------------------------------------------------------- */
+
+static void a_step_of_a_revival_that_is_to_be_tried_with_a_newer_token_is_sent(void **state)
+{
+	static const char *const steps[] = { "ping", "initialize" };
+
+	(void)state;
+	for (size_t i = 0; i < N(steps); i++) {
+		struct core_config c = http_only();
+		struct play p;
+
+		into(&p, &c, SESSION_REVIVE);
+		p.challenge = CHALLENGE_AGAIN;
+		if (i == 1)
+			play_status(&p, play_must_find(&p, "ping"), 404);
+		play_respond(&p, play_must_find(&p, steps[i]), (struct head){ .status = 401, .www = "Bearer" }, NULL);
+		play_must_find(&p, steps[i]);
+		play_serve(&p, 10000);
+		assert_int_equal(play_state(&p), SESSION_READY);
+		play_close(&p);
+	}
+}
+
+static void an_error_that_is_to_be_tried_again_does_not_stop_a_handshake(void **state)
+{
+	static const int64_t again[] = { -32603 };
+	struct core_config c = http_only();
+	struct play p;
+
+	(void)state;
+	c.retry_errors = again;
+	c.nretry_errors = 1;
+	into(&p, &c, SESSION_PROBE);
+	play_error(&p, play_must_find(&p, "initialize"), 200, -32603, "starting");
+	assert_int_equal(play_state(&p), SESSION_WAIT);
+	play_serve(&p, 10000);
+	assert_int_equal(play_state(&p), SESSION_READY);
+	play_close(&p);
+
+	into(&p, &c, SESSION_REVIVE);
+	play_status(&p, play_must_find(&p, "ping"), 404);
+	play_error(&p, play_must_find(&p, "initialize"), 200, -32603, "starting");
+	assert_int_equal(play_state(&p), SESSION_WAIT);
+	play_serve(&p, 10000);
+	assert_int_equal(play_state(&p), SESSION_READY);
+	play_close(&p);
+}
+
+/* Three that do not fit in a row lead to the other transport, and that back again. */
+static void a_revival_that_finds_neither_transport_goes_on_with_both(void **state)
+{
+	struct core_config c = play_config();
+	size_t gets = 0;
+	struct play p;
+
+	(void)state;
+	into(&p, &c, SESSION_REVIVE);
+	for (int i = 0; i < 200 && gets < 3; i++) {
+		struct transfer *t;
+		if ((t = play_find(&p, "ping")) || (t = play_find(&p, "initialize"))) {
+			play_status(&p, t, 404);
+		} else if ((t = play_find(&p, "GET"))) {
+			assert_false(t->lines.len);
+			play_status(&p, t, 404);
+			gets++;
+		} else {
+			assert_true(play_next(&p));
+		}
+	}
+	assert_int_equal(gets, 3);
+	play_serve(&p, 60000);
+	assert_int_equal(play_state(&p), SESSION_READY);
+	play_close(&p);
+}
+
+static void no_standing_stream_is_opened_while_the_line_is_down(void **state)
+{
+	struct core_config c = http_only();
+	struct transfer *t;
+	struct play p;
+
+	(void)state;
+	play_open(&p, &c, 5);
+	play_client(&p, PLAY_INITIALIZE);
+	play_json(&p, play_must_find(&p, "initialize"), "\"result\":{\"protocolVersion\":\"2025-06-18\",\"capabilities\":{}}");
+	play_client(&p, PLAY_INITIALIZED);
+	play_ask(&p, 9, "prompts/get");
+	t = play_must_find(&p, "notifications/initialized");
+	play_pass(&p, 5000);
+	play_fail(&p, play_must_find(&p, "prompts/get"), HTTP_CONNECT, false);
+	assert_int_equal(play_state(&p), SESSION_WAIT);
+	play_status(&p, t, 202);
+	assert_null(play_find(&p, "GET"));
+	play_serve(&p, 10000);
+	assert_int_equal(play_state(&p), SESSION_READY);
+	assert_int_equal(play_count(&p, "GET"), 1);
+	play_close(&p);
+}
+
 /* ---- redirects ---------------------------------------------------------------------------------------------------------------- */
 
 static void a_redirect_to_another_origin_or_without_end_is_an_error(void **state)
@@ -1882,6 +1981,10 @@ int main(void)
 		cmocka_unit_test(a_hedge_is_cancelled_with_what_it_stands_beside),
 		cmocka_unit_test(a_quiet_call_of_a_tool_waits_when_the_ping_is_answered_and_fails_when_not),
 		cmocka_unit_test(a_redirect_to_another_origin_or_without_end_is_an_error),
+		cmocka_unit_test(a_step_of_a_revival_that_is_to_be_tried_with_a_newer_token_is_sent),
+		cmocka_unit_test(an_error_that_is_to_be_tried_again_does_not_stop_a_handshake),
+		cmocka_unit_test(a_revival_that_finds_neither_transport_goes_on_with_both),
+		cmocka_unit_test(no_standing_stream_is_opened_while_the_line_is_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -227,6 +227,7 @@ int request_post_to(struct session *s, struct request *r, struct span url, unsig
 	request_unpark(s, r, REQ_SENT);
 	request_spend(s, r);
 	r->sent_at = r->active_at = s->now;
+	r->epoch = s->epoch;
 	r->not_before = 0;
 	r->resumable = false;
 	buf_reset(&r->last_id);
@@ -251,6 +252,11 @@ int request_post(struct session *s, struct request *r)
 	else
 		request_failed(s, r, &f);
 	return -1;
+}
+
+bool request_can_resume(const struct session *s, const struct request *r)
+{
+	return r->last_id.len && r->epoch == s->epoch && dialect_resumes(s->era);
 }
 
 int request_resume_at(struct session *s, struct request *r, struct span url, unsigned redirects)
@@ -434,7 +440,7 @@ void request_stream_ended(struct session *s, struct request *r, bool clean, cons
 		return;
 	}
 	/* The bridge's own are asked anew. */
-	if (r->last_id.len && r->purpose == RQ_CLIENT && dialect_resumes(s->era)) {
+	if (r->purpose == RQ_CLIENT && request_can_resume(s, r)) {
 		int64_t wait = r->retry_ms > 0 ? r->retry_ms : clean || r->retry_ms == 0 ? s->c->initial_retry_ms : 0;
 		if (r->retry_ms < 0 && !clean) {
 			wait = request_backoff(s, r, -1) - s->now;

@@ -208,7 +208,7 @@ void session_probed(struct session *s, bool alive)
 		bool late = s->now - r->active_at >= s->c->probe_after_ms;
 		if (alive && quiet && late && !r->last_id.len && r->repeatable && !r->is_tool_call && !r->twin) {
 			hedge(s, r);
-		} else if (alive && quiet && r->last_id.len && dialect_resumes(s->era)) {
+		} else if (alive && quiet && request_can_resume(s, r)) {
 			request_detach(s, r);
 			r->state = REQ_BROKEN;
 			r->not_before = s->now;
@@ -216,7 +216,7 @@ void session_probed(struct session *s, bool alive)
 		} else if (!alive && quiet && x) {
 			struct failure f = { .what = "The connection went dead while the request was running", .may_have_run = true,
 				.retry_after_ms = -1, .kind = ERR_UPSTREAM_UNAVAILABLE };
-			if (r->last_id.len && dialect_resumes(s->era)) {
+			if (request_can_resume(s, r)) {
 				request_detach(s, r);
 				r->state = REQ_BROKEN;
 				r->not_before = s->now;
@@ -314,6 +314,10 @@ static int64_t request_time(struct session *s, struct request *r)
 			withdraw(s, r, "timed out");
 			buf_reset(&r->last_id);
 			request_failed(s, r, &f);
+			return -1;
+		}
+		if (s->state == SESSION_READY && !request_can_resume(s, r)) {
+			request_stream_ended(s, r, false, "The session in which the request ran was lost");
 			return -1;
 		}
 		if (s->state == SESSION_READY && s->now >= r->not_before)

@@ -68,6 +68,7 @@ struct request {
 	int64_t timeout_ms;               /* --request-timeout, or its tool's */
 	int64_t probed_at;
 	unsigned attempts, revives;
+	uint64_t epoch;                   /* upstream session it was sent in; event ids mean nothing to another */
 	uint64_t barrier;                 /* notifications up to this number go first */
 	char trace[56];                   /* traceparent of ours, "" none */
 	unsigned char why;                /* enum retry_why, when it waits to be sent again */

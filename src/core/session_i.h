@@ -354,6 +354,8 @@ void request_unpark(struct session *s, struct request *r, enum req_state to);
 int64_t request_probe_after(const struct session *s);
 /* An attempt to url (SPAN_NONE: the usual one) after so many redirects. */
 int request_post_to(struct session *s, struct request *r, struct span url, unsigned redirects);
+/* Its response stream can be taken up again, by its event ids and in its own session. */
+bool request_can_resume(const struct session *s, const struct request *r);
 /* GET with Last-Event-ID. */
 void request_resume(struct session *s, struct request *r);
 /* The same at url (SPAN_NONE: the usual one), the request's state and times apart. 0, or -1: no memory. */

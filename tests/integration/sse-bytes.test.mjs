@@ -229,6 +229,18 @@ describe('streams that are resumed', { concurrency: 4 }, () => {
 			await srv.sees('notifications/cancelled');
 		});
 
+	scenario('a call whose session was lost is not looked for in the next one', { ...resumable(), args: ['--tool-errors', 'protocol'] }, async ({ srv, br }) => {
+		srv.when('tools/call:append', (e) => { srv.count('append'); e.stream().event({ id: 'old-0', retry: 500, data: '' }).end(); });
+		const rule = srv.when((e) => e.headers['last-event-id'] === 'old-0', (e) => e.stream());
+		const lost = br.call('append');
+		await srv.sees('tools/call:append');
+		srv.forget();
+		assertText(await br.call('echo', { text: 'in the new session' }), 'in the new session');
+		assert.equal((await lost.get(4000)).error.data.kind, 'outcome_unknown');
+		assert.equal(rule.hits.length, 0);
+		assert.equal(srv.ran('append'), 1);
+	});
+
 	scenario('a stream without ids that ends without the answer is not resumed', { server: { respond: 'sse' } }, async ({ srv, br }) => {
 		srv.first('tools/call', (e) => { srv.count('append'); e.stream().event({ data: { jsonrpc: '2.0', method: 'notifications/message', params: { level: 'info', data: 'w' } } }).end(); });
 		assertFailure(await br.call('append'));

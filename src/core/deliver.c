@@ -176,7 +176,7 @@ void exchange_answer(struct session *s, struct request *r, const struct rpc_msg 
 		} else if (!eras_answer(s, r, m)) {
 			if (!learn_from_answer(s, r, m))
 				exchange_answer_lost(s, r);
-			else if (!r->cancelled)
+			else if (!r->cancelled && !eras_spent(r))
 				pass_answer(s, r, m);
 		} else {
 			for (r = s->ledger.tail; r && r->seq > seq; r = r->prev)

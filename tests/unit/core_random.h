@@ -39,6 +39,7 @@ struct world {
 	struct dice d;
 	enum server_kind server;
 	unsigned flavour;              /* of the client: 0-3 legacy versions, 4 modern */
+	unsigned good;                 /* of ten first responses, so many are those of a good server */
 	unsigned owed[IDS], answered[IDS], cancelled[IDS], nids;
 	bool maybe_ran[IDS];           /* by call number, which is the id's */
 	bool excused[IDS];             /* the server asked for another round of it */
@@ -579,7 +580,7 @@ static inline void server_event(struct world *w)
 			failed_transfer(w, t);
 		else
 			play_done(&w->p, t, HTTP_OK, true);
-	} else if (roll(&w->d, 10) < 6) {
+	} else if (roll(&w->d, 10) < w->good) {
 		good_response(w, t);
 	} else if (one_in(&w->d, 3)) {
 		failed_transfer(w, t);
@@ -683,6 +684,7 @@ static inline void world_begin(struct world *w, uint64_t seed)
 	w->d = d;
 	w->server = (enum server_kind)roll(&w->d, SERVER_KINDS);
 	w->flavour = roll(&w->d, 5);
+	w->good = (const unsigned[]){ 6, 6, 3, 1 }[roll(&w->d, 4)];
 	random_config(w, &c);
 	play_open_log(&w->p, &c, seed, one_in(&w->d, 8) || trace ? 4 : 2);
 	w->p.trace = trace;

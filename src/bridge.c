@@ -23,8 +23,9 @@
 
 #define EVENTS 64
 #define OUT_HIGH_WATER ((size_t)1 << 20) /* unread output past which neither side is read: room for a client that writes many requests before it reads */
-#define SIGNAL_END_MS 950                /* from the first signal to the end, whatever hangs */
-#define LAST_FLUSH_MS 1000               /* a client that reads slowly gets this long for the last answers */
+#define LAST_FLUSH_MS 1000               /* a client that reads slowly gets this long for the last answers, after each it has read */
+#define EOF_FLUSH_MS 5000                /* and at least until so long after the end of its input, */
+#define SIGNAL_END_MS 950                /* but no longer than until so long after the first signal, whatever hangs */
 #define SLEPT_MS 3000                    /* the boot clock ran this far ahead: the machine slept */
 #define TRACE_BYTES 4096u                /* of a message in the log, at trace only */
 #define METHODS 3
@@ -52,6 +53,8 @@ struct bridge {
 	bool eof_told, ending, out_closed, hurry;
 	int signal;
 	int64_t now, end_by, signal_by, clock_gap;
+	int64_t eof_at;
+	size_t unread;         /* of our output, when that was looked at last; while ending */
 };
 
 /* ---- header lists ---------------------------------------------------------------------------- */
@@ -237,6 +240,18 @@ static void challenged(struct bridge *b, const struct action *a)
 	session_on_challenge(b->session, a->token, says[v], v == AUTH_REFUSE ? span_str(auth_bridge_text(b->auth)) : SPAN_NONE, b->now);
 }
 
+/* All is said: how long the client may take to read it. */
+static void set_end(struct bridge *b)
+{
+	b->end_by = b->now + LAST_FLUSH_MS;
+	if (b->hurry)
+		b->end_by = b->now;
+	else if (b->signal)
+		b->end_by = b->signal_by;
+	else if (b->eof_told && b->end_by < b->eof_at + EOF_FLUSH_MS)
+		b->end_by = b->eof_at + EOF_FLUSH_MS;
+}
+
 static void perform(struct bridge *b)
 {
 	struct action a;
@@ -273,9 +288,7 @@ static void perform(struct bridge *b)
 			break;
 		case ACT_END:
 			b->ending = true;
-			b->end_by = b->hurry ? b->now : b->now + LAST_FLUSH_MS;
-			if (b->signal && b->end_by > b->signal_by)
-				b->end_by = b->signal_by;
+			set_end(b);
 			break;
 		}
 		buf_fini(&a.owned);
@@ -357,6 +370,7 @@ static void take_stdin(struct bridge *b)
 	}
 	if (!b->eof_told && stdio_eof(b->io)) {
 		b->eof_told = true;
+		b->eof_at = b->now;
 		session_on_client_eof(b->session, b->now);
 		perform(b);
 	}
@@ -379,6 +393,8 @@ static void take_signals(struct bridge *b)
 				b->signal_by = b->now + SIGNAL_END_MS;
 			b->signal = sig;
 			session_on_signal(b->session, b->now);
+			if (b->ending)
+				set_end(b);
 		}
 		perform(b);
 	}
@@ -497,6 +513,19 @@ static bool bridge_busy(const struct bridge *b)
 	return stdio_pending(b->io) && session_wants_input(b->session) && !b->ending;
 }
 
+/* All is said: true when it is written too, or nobody reads it. */
+static bool is_over(struct bridge *b)
+{
+	size_t unread = stdio_queued(b->io);
+
+	if (!unread || b->out_closed)
+		return true;
+	if (unread < b->unread && !b->signal && b->end_by < b->now + LAST_FLUSH_MS)
+		b->end_by = b->now + LAST_FLUSH_MS;
+	b->unread = unread;
+	return b->now >= b->end_by;
+}
+
 static void bridge_loop(struct bridge *b)
 {
 	struct loop_event ev[EVENTS];
@@ -504,7 +533,7 @@ static void bridge_loop(struct bridge *b)
 	for (;;) {
 		b->now = loop_now();
 		bridge_drain(b);
-		if (b->ending && (!stdio_queued(b->io) || b->out_closed || b->now >= b->end_by))
+		if (b->ending && is_over(b))
 			return;
 		int n = loop_wait(b->loop, bridge_busy(b) ? b->now : bridge_deadline(b), ev, EVENTS);
 		b->now = loop_now();

@@ -113,7 +113,7 @@ describe('the end', { concurrency: 4 }, () => {
 		br.signal('SIGTERM');
 		assert.equal(await within(exit, 5000, 'the end'), 143);
 		const ms = performance.now() - at;
-		assert.ok(ms < 1000 * SLOW + 150, `after ${ms} ms`);
+		assert.ok(ms < 1600 * SLOW, `after ${ms} ms`); // 1000 and some for a busy machine; it was 1900
 		br.child.stdout.destroy();
 		br.chunks = []; // half a line stood in the pipe
 	});
@@ -256,6 +256,33 @@ describe('descriptors', { concurrency: 4 }, () => {
 		await until(async () => { const was = srv.ran('echo'); await pause(150); return was === srv.ran('echo') && was > 0; }, 9000, 'the flow to stop');
 		br.child.stdout.resume();
 		for (const c of calls) assert.equal(textOf(await c.get(20000)).length, text.length);
+	});
+
+	scenario('a client that reads its last answers some seconds after it closed stdin gets them whole', {}, async ({ srv, br }) => {
+		br.child.stdout.pause();
+		const text = 'z'.repeat(100000), calls = Array.from({ length: 8 }, () => br.call('echo', { text }));
+		await until(() => srv.ran('echo') === calls.length, 5000, 'the calls');
+		br.eof();
+		await pause(2500);
+		br.child.stdout.resume();
+		for (const c of calls) assert.equal(textOf(await c).length, text.length);
+		assert.equal((await br.exited()).code, 0);
+	});
+
+	scenario('SIGTERM after the end of stdin does not wait for a client that does not read', {}, async ({ srv, br }) => {
+		br.child.stdout.pause();
+		const calls = Array.from({ length: 8 }, () => br.call('echo', { text: 'z'.repeat(100000) }));
+		await until(() => srv.ran('echo') === calls.length, 5000, 'the calls');
+		br.eof();
+		await srv.sees('DELETE');
+		br.signal('SIGTERM');
+		const gone = new Promise((done) => br.child.on('exit', done));
+		const asked = performance.now();
+		assert.equal(await within(gone, 3000, 'the exit'), 143);
+		assert.ok(performance.now() - asked < 1000 * SLOW);
+		br.child.stdout.destroy();
+		br.chunks.length = 0;
+		for (const c of calls) br.pending.delete(JSON.stringify(c.id));
 	});
 
 	scenario('what can not be sent yet is not read from stdin: a client that pours in 100 MB of calls does not fill the memory', { server: { standing: false } }, async ({ srv, br }) => {

@@ -395,10 +395,13 @@ void request_failed(struct session *s, struct request *r, const struct failure *
 			request_post(s, r);
 		return;
 	}
-	s->streak++;
+	if (r->is_listen)
+		listen_broke(r);
+	if (r->is_listen && s->now - r->sent_at >= PROVEN_MS)
+		r->attempts = 1; /* it had been open for long, and says nothing of the line */
+	else
+		s->streak++;
 	line = f->line || s->streak >= 3 || r->purpose == RQ_HANDSHAKE;
-	if (r->is_listen && s->now - r->sent_at > s->c->max_retry_ms)
-		r->attempts = 1; /* it had been open for long */
 	safe = !f->may_have_run || r->repeatable;
 	over = r->purpose == RQ_CLIENT && !r->is_listen && request_patience_over(s, r);
 	exhausted = s->c->max_retries >= 0 && r->attempts > (unsigned)s->c->max_retries;

@@ -10,6 +10,7 @@
 #include <sodium.h>
 
 #define TEXT_MAX ((size_t)1 << 40)
+#define COMPARE_MS 5000      /* between comparisons after breaks of subscriptions */
 #define MIRROR_TRIES 3       /* to list them, for one call */
 #define MIRROR_PAGES_MAX 100 /* of the tool list, looked through for header mirrors */
 
@@ -473,6 +474,8 @@ int eras_rediscovered(struct session *s, const struct rpc_msg *m)
 {
 	struct eras *e = eras_get(s);
 
+	if (e && eras_l2m(s) && !span_eq(json_get(m->result, "capabilities"), json_get(buf_span(&e->discover), "capabilities")))
+		e->listen_dirty = true;
 	if (!e || buf_set(&e->discover, m->kind == RPC_RESULT ? m->result : SPAN_NONE) != 0)
 		return -1;
 	if (m->kind == RPC_RESULT)
@@ -664,10 +667,13 @@ bool eras_answer(struct session *s, struct request *r, const struct rpc_msg *m)
 		discovered(s, r, m);
 		return true;
 	case RQ_LISTEN: /* it ended in good order, or is refused; the former is opened again, at the pace of a failure if it was short */
-		if (m->kind == RPC_RESULT && s->eras->listen == r)
+		if (m->kind == RPC_RESULT && s->eras->listen == r) {
 			eras_failed(s, r, &(struct failure){ .what = "the subscription ended", .retry_after_ms = -1 });
-		else
+		} else {
+			if (s->eras->old_listen == r && s->eras->listen)
+				listen_broke(s->eras->listen);
 			request_drop(s, r);
+		}
 		return true;
 	case RQ_MIRROR:
 		mirrors_came(s, r, m);
@@ -733,9 +739,10 @@ void eras_failed(struct session *s, struct request *r, const struct failure *f)
 		break;
 	case RQ_LISTEN: {
 		bool line = f->line;
-		unsigned attempts = s->now - r->sent_at > s->c->max_retry_ms ? 1 : r->attempts;
+		unsigned attempts = s->now - r->sent_at >= PROVEN_MS ? 1 : r->attempts;
 		struct backoff b;
 		request_park(s, r, 0);
+		listen_broke(r);
 		r->attempts = attempts;
 		backoff_init(&b, retry_backoff(s->c));
 		b.attempt = attempts ? attempts - 1 : 0;
@@ -759,10 +766,10 @@ static bool retag(struct session *s, struct request *r, const struct rpc_msg *m)
 
 	if (!t)
 		return false;
-	if (ack && t->acknowledged) {
-		listen_restored(s, r);
+	if (ack)
+		listen_opened(s, r);
+	if (ack && t->acknowledged)
 		return true;
-	}
 	t->acknowledged |= ack;
 	if (span_is(m->method, "notifications/cancelled") && ledger_same_id(&s->ledger, json_get(m->params, "requestId"), r->uid)) {
 		eras_send_edited(s, m->text, (struct json_edit){ json_get(m->params, "requestId"), r->id });
@@ -793,15 +800,12 @@ bool eras_inbound(struct session *s, struct request *r, const struct rpc_msg *m)
 	return eras_m2l(s) && modern_inbound(s, r, m);
 }
 
-/* The client's subscription is open again after a gap: what may have changed
- * meanwhile is told, tagged with its own id. */
-void listen_restored(struct session *s, struct request *r)
+/* Something may have changed while r was closed: its client is told, with its own tag. */
+static void tell_missed(struct session *s, struct request *r)
 {
 	struct json_iter it;
 	struct span uri;
 
-	session_note(s, NOTE_INFO, "a subscription of the client is open again");
-	r->attempts = 1;
 	json_iter(&it, json_get(json_get(r->params, "notifications"), "resourceSubscriptions"));
 	while (json_next(&it, NULL, &uri)) {
 		struct buf b;
@@ -817,11 +821,59 @@ void listen_restored(struct session *s, struct request *r)
 		else
 			session_send_owned(s, &b);
 	}
+}
+
+static void compare_after_gap(struct session *s)
+{
+	s->eras->compare_at = 0;
+	s->eras->compared_at = s->now;
+	for (struct request *r = s->ledger.head; r; r = r->next) {
+		struct translation *t = r->is_listen ? r->extra : NULL;
+		if (!t || !t->back)
+			continue;
+		t->back = t->gap = false;
+		if (r->purpose == RQ_CLIENT)
+			tell_missed(s, r);
+	}
 	replay_after(s);
+}
+
+void listen_broke(struct request *r)
+{
+	struct translation *t = translation_get(r);
+
+	if (!t)
+		return;
+	t->gap = true;
+	t->back = false;
+}
+
+void listen_opened(struct session *s, struct request *r)
+{
+	struct translation *t = translation_get(r);
+	struct eras *e = s->eras;
+	int64_t at, pause = s->c->max_retry_ms < COMPARE_MS ? s->c->max_retry_ms : COMPARE_MS;
+
+	if (!t || !t->gap || t->back)
+		return;
+	t->back = true;
+	session_note(s, NOTE_INFO, "a subscription is open again");
+	at = e->compared_at ? e->compared_at + pause : s->now;
+	if (!e->compare_at || at < e->compare_at)
+		e->compare_at = at > s->now ? at : s->now;
+	if (e->compare_at <= s->now && s->state == SESSION_READY)
+		compare_after_gap(s);
+}
+
+int64_t eras_deadline(const struct session *s)
+{
+	return s->eras && s->state == SESSION_READY ? s->eras->compare_at : 0;
 }
 
 void eras_pump(struct session *s)
 {
 	if (s->eras && s->eras->listen_dirty && eras_l2m(s) && s->state == SESSION_READY)
 		legacy_relisten(s);
+	if (s->eras && s->eras->compare_at && s->now >= s->eras->compare_at && s->state == SESSION_READY)
+		compare_after_gap(s);
 }

@@ -16,6 +16,7 @@ struct translation {
 	struct buf inputs;     /* raw inputResponses object, for the next round */
 	unsigned waiting;      /* inputs the client has not given yet */
 	bool acknowledged;     /* listen: the client has had its acknowledgement */
+	bool gap, back;        /* listen: it broke, so that something may be missed; and it is open again */
 	bool local;            /* listen of a modern client on a legacy server: nothing is posted */
 	unsigned mirrored;     /* how often -32020 was answered by listing again */
 	bool mirrors_due;      /* it waits for that list */
@@ -43,6 +44,7 @@ struct eras {
 	struct buf discover;   /* result of server/discover */
 	struct request *listen, *old_listen; /* ours, for a legacy client */
 	bool listen_dirty;
+	int64_t compare_at, compared_at; /* after a gap: what the server offers, with what the client knows */
 	struct input *inputs;
 	unsigned char key[32];
 	uint64_t counter;
@@ -59,6 +61,8 @@ bool eras_client_can(struct span caps, struct span method, struct span params);
 int eras_members(struct buf *out, struct span obj, const char *const *drop, size_t ndrop, bool *any);
 /* Appends a `_meta` object: the protocol's members of this client, then the rest of old. */
 int eras_meta(struct session *s, struct buf *out, struct span old);
+/* A subscription was acknowledged: what it may have missed is made good, now and then. */
+void listen_opened(struct session *s, struct request *r);
 /* Sends {"jsonrpc","id":r's,"result"}: RESULT is raw JSON. */
 void eras_answer_locally(struct session *s, struct request *r, struct span result);
 void eras_answer_error(struct session *s, struct request *r, int code, const char *message, struct span data);

@@ -121,13 +121,27 @@ static int write_wishes(struct session *s, struct buf *b, bool *any)
 	return bad ? -1 : 0;
 }
 
+static bool is_acknowledged(const struct request *r)
+{
+	const struct translation *t = r ? r->extra : NULL;
+
+	return t && t->acknowledged;
+}
+
+static bool has_gap(const struct request *r)
+{
+	const struct translation *t = r ? r->extra : NULL;
+
+	return t && t->gap;
+}
+
 /* One listen for all that the client wants; the old one stays until the new one is acknowledged. */
 void legacy_relisten(struct session *s)
 {
 	struct eras *e = s->eras;
 	struct request *r = NULL;
 	struct buf b;
-	bool any;
+	bool any, gap;
 
 	buf_init(&b, TEXT_MAX);
 	if (write_wishes(s, &b, &any) == 0 && any)
@@ -138,14 +152,20 @@ void legacy_relisten(struct session *s)
 		return;
 	}
 	e->listen_dirty = false;
-	if (e->old_listen)
+	gap = has_gap(e->listen) || has_gap(e->old_listen);
+	if (e->old_listen && is_acknowledged(e->listen))
 		request_drop(s, e->old_listen);
-	e->old_listen = e->listen;
+	if (e->old_listen && e->listen) /* the one that is open stays */
+		request_drop(s, e->listen);
+	else
+		e->old_listen = e->listen;
 	e->listen = r;
 	if (!any && e->old_listen)
 		request_drop(s, e->old_listen);
 	if (r) {
 		r->is_listen = true;
+		if (gap)
+			listen_broke(r);
 		request_post(s, r);
 	}
 }
@@ -179,17 +199,15 @@ bool legacy_inbound(struct session *s, struct request *r, const struct rpc_msg *
 		return false;
 	if (span_is(m->method, "notifications/subscriptions/acknowledged")) {
 		struct translation *t = translation_get(r);
-		if (e && e->old_listen && e->old_listen != r)
+		if (e && e->listen == r && e->old_listen)
 			request_drop(s, e->old_listen);
-		if (t && t->acknowledged && s->state == SESSION_READY)
-			replay_after(s); /* after a gap */
 		if (t)
 			t->acknowledged = true;
-		r->attempts = 1;
+		listen_opened(s, r);
 		return true;
 	}
-	if (span_is(m->method, "notifications/cancelled")) {
-		request_drop(s, r);
+	if (span_is(m->method, "notifications/cancelled")) { /* the client knows of none that could have ended */
+		eras_failed(s, r, &(struct failure){ .what = "the server ended the subscription", .retry_after_ms = -1 });
 		return true;
 	}
 	for (int l = 0; l < LIST_COUNT; l++)

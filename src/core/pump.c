@@ -247,6 +247,7 @@ static int64_t listen_time(struct session *s, struct request *r)
 	if (s->now < quiet + s->c->idle_ms)
 		return quiet + s->c->idle_ms;
 	session_note(s, NOTE_INFO, "a subscription was silent for %.1f s; opening it again", (double)(s->now - quiet) / 1000);
+	listen_broke(r);
 	request_park(s, r, 0);
 	session_pump(s);
 	return -1;

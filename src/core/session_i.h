@@ -228,6 +228,7 @@ struct session {
 };
 
 #define OUT_MAX ((size_t)1 << 40)
+#define PROVEN_MS 5000               /* open this long, a stream has earned its first backoff step */
 
 /* ---- action.c -------------------------------------------------------------------------- */
 void session_note(struct session *s, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -487,7 +488,9 @@ void eras_free(struct session *s);
 void eras_out_headers(struct session *s, struct span method, struct buf *lines);
 bool eras_local(struct session *s, struct request *r);
 void eras_pump(struct session *s);
-void listen_restored(struct session *s, struct request *r);
+int64_t eras_deadline(const struct session *s);
+/* A subscription of the client ended without a word. */
+void listen_broke(struct request *r);
 /* Tells a modern client's subscriptions of a change (list_changed, updated). */
 void modern_tell(struct session *s, struct span method, struct span params);
 bool modern_timed_out(struct session *s, struct request *r);

@@ -15,7 +15,6 @@
 #define HABIT_FLOOR_MS 45000         /* never called dead earlier */
 #define NO_HABIT_REOPEN_MS 300000    /* one that never carried a byte is opened afresh */
 #define OPEN_TIMEOUT_MS 15000        /* GET to first header, and to the endpoint event */
-#define PROVEN_MS 5000               /* open this long, a stream has earned its first backoff step */
 
 void stream_init(struct session *s)
 {

@@ -163,6 +163,55 @@ describe('a legacy client on a server of 2026-07-28', () => {
 		await br.notified('notifications/resources/updated', 2);
 		await br.notified('notifications/tools/list_changed');
 	});
+	const open = (srv) => srv.seen('subscriptions/listen').filter((e) => e.listening?.open);
+	const wishes = (e) => e.message.params.notifications.resourceSubscriptions ?? [];
+	scenario('keeps its subscription when the server ends it', MODERN, async ({ srv, br }) => {
+		await br.connect();
+		await listening(srv, 1);
+		const [ex] = open(srv);
+		ex.listening.event({ data: { jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: ex.message.id } } });
+		ex.listening.event({ data: ex.envelope({ result: { resultType: 'complete' } }) }).end();
+		await srv.sees('subscriptions/listen', 2);
+		(await listening(srv, 1)).at(-1).tell('notifications/tools/list_changed');
+		await br.notified('notifications/tools/list_changed');
+		assert.equal(br.notifications.filter((n) => n.method === 'notifications/cancelled').length, 0);
+	});
+	scenario('is not asked to read everything again by a server that ends each subscription at once', { ...MODERN, args: ['--max-retry-delay', '30s'] }, async ({ srv, br }) => {
+		srv.clear();
+		modern(srv, { 'subscriptions/listen': (ex) => { const out = listen(ex); setTimeout(() => out.end(), 10); } });
+		await br.connect();
+		await br.request('tools/list');
+		await br.request('resources/subscribe', { uri: 'mem://one' });
+		await pause(2500);
+		assert.ok(srv.seen('subscriptions/listen').length < 15, `${srv.seen('subscriptions/listen').length} subscriptions`);
+		assert.ok(srv.seen('tools/list').length <= 2, `${srv.seen('tools/list').length} lists`);
+		assert.ok(br.notifications.length <= 1, `${br.notifications.length} notifications`);
+	});
+	scenario('hears of what it missed when it subscribes to something else meanwhile', MODERN, async ({ srv, br }) => {
+		await br.connect();
+		await br.request('tools/list');
+		await br.request('resources/subscribe', { uri: 'mem://one' });
+		await until(() => open(srv).some((e) => wishes(e).length === 1));
+		await br.logged(/subscription|ready/);
+		await srv.stop();
+		await br.logged(/ready > wait/);
+		const sub = br.request('resources/subscribe', { uri: 'mem://two' });
+		srv.when((e) => e.kind === 'subscriptions/listen' && wishes(e).length < 2, (e) => { e.reply(503); }); // the older one comes too late
+		await srv.listen(srv.port);
+		assert.ok((await sub).result);
+		await until(() => br.notifications.some((n) => n.params?.uri === 'mem://one'), 4000, 'what may have changed');
+	});
+	scenario('is subscribed all the time while the set grows', MODERN, async ({ srv, br }) => {
+		srv.clear();
+		modern(srv, { 'subscriptions/listen': (ex) => { const out = listen(ex, { ack: false }); setTimeout(() => { out.acked = true; out.tell('notifications/subscriptions/acknowledged', { notifications: {} }); }, 250); } });
+		await br.connect();
+		await until(() => open(srv).some((e) => e.listening.acked));
+		const holes = [], timer = setInterval(() => { if (!open(srv).some((e) => e.listening.acked)) holes.push(performance.now()); }, 10);
+		for (const u of ['a', 'b', 'c']) { await br.request('resources/subscribe', { uri: `mem://${u}` }); await pause(60); }
+		await until(() => open(srv).length === 1 && open(srv).some((e) => e.listening.acked && wishes(e).length === 3));
+		clearInterval(timer);
+		assert.deepEqual(holes, []);
+	});
 });
 
 describe('tools whose header annotations are not valid', () => {

@@ -175,6 +175,8 @@ static int post_lines(struct session *s, struct request *r, struct xfer *x)
 			bad |= mcp_header_value(&x->lines, buf_span(&text));
 		else
 			bad |= buf_printf(&x->lines, "hf-%s-%llu", s->nonce, (unsigned long long)r->token);
+		if (r->rounds && bad == 0) /* another request, to the one who keeps answers by this key */
+			bad = buf_printf(&x->lines, ".%u", r->rounds);
 		bad |= buf_puts(&x->lines, "\n");
 		buf_fini(&text);
 		if (bad)

@@ -7,10 +7,12 @@
 #define DELETE_MS 1000
 #define DELETE_SIGNAL_MS 300
 
+/* A subscription has no answer to wait for, and one that the client itself must
+ * answer first has none to come: it has said its last word. */
 static bool owes_anything(const struct session *s)
 {
 	for (const struct request *r = s->ledger.head; r; r = r->next)
-		if (!r->cancelled && (r->purpose == RQ_CLIENT || r->purpose == RQ_HANDSHAKE))
+		if (!r->cancelled && !r->is_listen && !r->patient_until && (r->purpose == RQ_CLIENT || r->purpose == RQ_HANDSHAKE))
 			return true;
 	return s->outbox != NULL;
 }

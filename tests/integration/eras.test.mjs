@@ -62,6 +62,7 @@ describe('a legacy client on a server of 2026-07-28', () => {
 		assert.deepEqual(JSON.parse(textOf(await br.call('ask'))), [state, { who: given.result }]);
 		const [first, second] = srv.seen('tools/call:ask');
 		assert.notEqual(first.id, second.id);
+		assert.notEqual(first.headers['idempotency-key'], second.headers['idempotency-key']); // or the first answer might be given again
 		assert.deepEqual(srv.wrong, []);
 	});
 	for (const [what, args, size] of [['is larger than what may wait', [], 9e6], ['fills the queue', ['--max-queue', '1'], 10]])
@@ -331,6 +332,28 @@ describe('subscriptions of a modern client', () => {
 		br.cancel(l);
 		await until(() => !stream.open, 4000, 'the end of the stream');
 		assert.equal(srv.seen('notifications/cancelled').length, 0);
+	});
+});
+
+describe('the end of stdin', () => {
+	for (const [name, setup] of [['a modern server', MODERN], ['a legacy server', { connect: false, server: { respond: 'sse' } }]])
+		scenario(`does not wait for the end of a subscription (${name})`, setup, async ({ br }) => {
+			await ask(br, 'server/discover');
+			ask(br, 'subscriptions/listen', { notifications: { toolsListChanged: true } });
+			await br.notified('notifications/subscriptions/acknowledged');
+			br.eof();
+			assert.ok((await br.exited()).ms < 2500);
+		});
+	scenario('does not wait for an input that can not come any more', MODERN, async ({ srv, br }) => {
+		srv.clear();
+		modern(srv, { 'tools/call:ask': () => NEEDS('s') });
+		br.handlers['elicitation/create'] = () => undefined;
+		await br.connect();
+		const c = br.call('ask');
+		await until(() => br.asks.length === 1);
+		br.eof();
+		assert.match((await c).raw, /shutting_down/);
+		assert.ok((await br.exited()).ms < 2500);
 	});
 });
 

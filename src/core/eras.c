@@ -322,7 +322,7 @@ static bool needs_translation(struct session *s, const struct request *r)
 		return true;
 	if (s->era == ERA_MODERN)
 		return !s->client_modern || r->purpose != RQ_CLIENT;
-	return eras_m2l(s) && r->purpose == RQ_CLIENT;
+	return eras_m2l(s) && (r->purpose == RQ_CLIENT || r->purpose == RQ_HEDGE);
 }
 
 int eras_render(struct session *s, struct request *r)
@@ -438,8 +438,12 @@ bool eras_intake(struct session *s, const struct rpc_msg *m)
 
 bool eras_local(struct session *s, struct request *r)
 {
-	if (r->purpose != RQ_CLIENT)
+	if (r->purpose != RQ_CLIENT || !(eras_l2m(s) || eras_m2l(s)))
 		return false;
+	if (r->params.p && json_type(r->params) != '{') { /* there is no place for what has to be added */
+		eras_answer_error(s, r, -32602, "Invalid params: not an object", SPAN_NONE);
+		return true;
+	}
 	if (eras_l2m(s))
 		return legacy_local(s, r);
 	return eras_m2l(s) && modern_local(s, r);

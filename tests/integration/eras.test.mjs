@@ -142,6 +142,11 @@ describe('a legacy client on a server of 2026-07-28', () => {
 		await br.call('echo');
 		assert.equal(sent(), undefined);
 	});
+	scenario('with params that are no object is told so', MODERN, async ({ srv, br }) => {
+		await br.connect();
+		assert.equal((await br.request('prompts/list', [1, 2])).error.code, -32602);
+		assert.equal(srv.seen('prompts/list').length, 0);
+	});
 	scenario('works while its subscription is never acknowledged', MODERN, async ({ srv, br }) => {
 		srv.clear();
 		modern(srv, { 'subscriptions/listen': (ex) => { listen(ex, { ack: false }); } });

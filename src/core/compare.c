@@ -33,14 +33,14 @@ static void tell_list_changed(struct session *s, enum catalog_list l)
 
 static void tell_updates(struct session *s)
 {
+	if (s->client_modern) {
+		modern_tell_all(s);
+		return;
+	}
 	for (struct subscription *u = s->subs; u; u = u->next) {
 		struct span uri = u->uri;
 		struct buf b;
 		int bad;
-		if (s->client_modern) {
-			modern_tell(s, SPAN_LIT("notifications/resources/updated"), buf_span(&u->params));
-			continue;
-		}
 		buf_init(&b, uri.n + 256);
 		do {
 			buf_reset(&b);
@@ -273,6 +273,39 @@ bool subs_full(struct session *s, struct span params)
 	return s->nsubs >= SUBS_MAX && !*subs_find(s, json_get(params, "uri"));
 }
 
+static struct subscription *subs_add(struct session *s, struct subscription **at, struct span params)
+{
+	struct subscription *u = calloc(1, sizeof(*u));
+
+	if (!u)
+		return NULL;
+	buf_init(&u->params, params.n + 1);
+	if (buf_add(&u->params, params) != 0) {
+		free(u);
+		return NULL;
+	}
+	u->uri = json_get(buf_span(&u->params), "uri");
+	*at = u;
+	s->nsubs++;
+	return u;
+}
+
+struct subscription *subs_take(struct session *s, struct span uri)
+{
+	struct subscription **at = subs_find(s, uri), *u = *at;
+
+	if (!u)
+		return NULL;
+	if (s->step_sub == u) {
+		s->step_sub = subs_before(s, u);
+		s->step_sub_gone = true;
+	}
+	*at = u->next;
+	u->next = NULL;
+	s->nsubs--;
+	return u;
+}
+
 int subs_set(struct session *s, struct span params, bool on)
 {
 	struct span uri = json_get(params, "uri");
@@ -280,41 +313,57 @@ int subs_set(struct session *s, struct span params, bool on)
 
 	if (json_type(uri) != '"')
 		return 0;
+	if (!on) {
+		u = subs_take(s, uri);
+		subs_free_list(&u);
+		return 0;
+	}
 	at = subs_find(s, uri);
-	u = *at;
-	if (on && !u) {
-		u = calloc(1, sizeof(*u));
-		if (!u)
-			return -1;
-		buf_init(&u->params, params.n + 1);
-		if (buf_add(&u->params, params) != 0) {
-			free(u);
-			return -1;
-		}
-		u->uri = json_get(buf_span(&u->params), "uri");
-		*at = u;
-		s->nsubs++;
-	} else if (!on && u) {
-		if (s->step_sub == u) {
-			s->step_sub = subs_before(s, u);
-			s->step_sub_gone = true;
-		}
-		*at = u->next;
-		s->nsubs--;
+	return *at || subs_add(s, at, params) ? 0 : -1;
+}
+
+int subs_wish(struct session *s, struct span params)
+{
+	struct subscription **at = subs_find(s, json_get(params, "uri")), *u;
+
+	if (*at)
+		return 0;
+	u = s->nsubs < SUBS_MAX ? subs_add(s, at, params) : NULL;
+	if (u)
+		u->due = true;
+	return u ? 0 : -1;
+}
+
+struct subscription *subs_due(const struct session *s)
+{
+	struct subscription *u = s->subs;
+
+	while (u && !u->due)
+		u = u->next;
+	return u;
+}
+
+void subs_again(struct session *s, struct span uri)
+{
+	struct subscription *u = *subs_find(s, uri);
+
+	if (u)
+		u->due = true;
+}
+
+void subs_free_list(struct subscription **list)
+{
+	while (*list) {
+		struct subscription *u = *list;
+		*list = u->next;
 		buf_fini(&u->params);
 		free(u);
 	}
-	return 0;
 }
 
 void subs_free(struct session *s)
 {
-	while (s->subs) {
-		struct subscription *u = s->subs;
-		s->subs = u->next;
-		buf_fini(&u->params);
-		free(u);
-	}
+	subs_free_list(&s->subs);
 	s->nsubs = 0;
 	s->step_sub = NULL;
 }

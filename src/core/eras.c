@@ -51,6 +51,7 @@ void eras_free(struct session *s)
 		buf_fini(&i->key);
 		free(i);
 	}
+	subs_free_list(&e->goodbyes);
 	buf_fini(&e->info);
 	buf_fini(&e->caps);
 	buf_fini(&e->level);
@@ -871,13 +872,21 @@ void listen_opened(struct session *s, struct request *r)
 
 int64_t eras_deadline(const struct session *s)
 {
-	return s->eras && s->state == SESSION_READY ? s->eras->compare_at : 0;
+	const struct eras *e = s->eras;
+	int64_t asking;
+
+	if (!e || s->state != SESSION_READY)
+		return 0;
+	asking = e->subs_due || e->goodbyes ? e->asking_after : 0;
+	return e->compare_at && (!asking || e->compare_at < asking) ? e->compare_at : asking;
 }
 
 void eras_pump(struct session *s)
 {
 	if (s->eras && s->eras->listen_dirty && eras_l2m(s) && s->state == SESSION_READY)
 		legacy_relisten(s);
+	if (s->eras && (s->eras->subs_due || s->eras->goodbyes) && eras_m2l(s) && s->state == SESSION_READY)
+		modern_subscribe(s);
 	if (s->eras && s->eras->compare_at && s->now >= s->eras->compare_at && s->state == SESSION_READY)
 		compare_after_gap(s);
 }

@@ -19,6 +19,7 @@ struct translation {
 	bool gap, back;        /* listen: it broke, so that something may be missed; and it is open again */
 	bool local;            /* listen of a modern client on a legacy server: nothing is posted */
 	unsigned mirrored;     /* how often -32020 was answered by listing again */
+	bool paced, told;      /* RQ_SUBSCRIBE of a modern client's listen; and the server has answered it */
 	bool mirrors_due;      /* it waits for that list */
 	bool with_client;      /* the client holds an input_required result for it */
 	int64_t expires;       /* with_client: until then a retry is awaited */
@@ -44,6 +45,12 @@ struct eras {
 	struct buf discover;   /* result of server/discover */
 	struct request *listen, *old_listen; /* ours, for a legacy client */
 	bool listen_dirty;
+	struct subscription *goodbyes; /* resources that a legacy server is to be told the end of */
+	uint64_t goodbye_epoch;
+	bool subs_due;         /* there are some that it is to be told of */
+	unsigned asking, asking_fails; /* RQ_SUBSCRIBE under way; failed in a row */
+	bool asking_off;       /* to end it */
+	int64_t asking_after;
 	int64_t compare_at, compared_at; /* after a gap: what the server offers, with what the client knows */
 	struct input *inputs;
 	unsigned char key[32];
@@ -90,6 +97,8 @@ bool modern_inbound(struct session *s, struct request *r, const struct rpc_msg *
 /* What the client says of itself in every request. 0, or -1: no memory, and nothing has changed. */
 int modern_learn_client(struct session *s, const struct rpc_msg *m);
 void modern_forget(struct session *s, struct request *r);
+/* Says the next subscriptions to a legacy server. */
+void modern_subscribe(struct session *s);
 /* Appends the result of server/discover that stands for this result of initialize. */
 int modern_discover(struct span init, struct buf *out);
 

@@ -11,6 +11,7 @@
 
 #define TEXT_MAX ((size_t)1 << 40)
 #define STATE_LIFE_MS 300000      /* a client has this long to come back with its inputs */
+#define SUBSCRIBES_AT_ONCE 8
 #define STATE_PREFIX "hf1."
 #define NO_ROOM_FOR_QUESTION "There was not enough memory for the question"
 
@@ -206,6 +207,24 @@ static bool send_tagged(struct session *s, struct request *r, struct span method
 	return !bad && session_send_owned(s, &b);
 }
 
+void modern_tell_all(struct session *s)
+{
+	for (struct request *r = s->ledger.head; r; r = r->next) {
+		struct json_iter it;
+		struct span uri;
+		if (!r->is_listen || r->purpose != RQ_CLIENT)
+			continue;
+		json_iter(&it, json_path(r->params, "notifications", "resourceSubscriptions", NULL));
+		while (s->subs && json_next(&it, NULL, &uri)) {
+			struct buf b;
+			buf_init(&b, TEXT_MAX);
+			if (buf_puts(&b, "{\"uri\":") == 0 && buf_add(&b, uri) == 0 && buf_puts(&b, "}") == 0)
+				send_tagged(s, r, SPAN_LIT("notifications/resources/updated"), buf_span(&b));
+			buf_fini(&b);
+		}
+	}
+}
+
 void modern_tell(struct session *s, struct span method, struct span params)
 {
 	for (struct request *r = s->ledger.head; r; r = r->next)
@@ -213,25 +232,96 @@ void modern_tell(struct session *s, struct span method, struct span params)
 			send_tagged(s, r, method, params);
 }
 
-/* 0, or -1: no memory, and the server will not hear of it. */
-static int own_call(struct session *s, enum req_purpose p, const char *method, const char *key, struct span value)
+static void set_level(struct session *s, struct span level)
 {
-	struct request *q;
+	struct request *q = NULL;
 	struct buf b;
-	int bad;
 
 	buf_init(&b, TEXT_MAX);
-	bad = buf_printf(&b, "{\"%s\":", key) || buf_add(&b, value) || buf_puts(&b, "}");
-	if (!bad && p == RQ_SUBSCRIBE && span_is(span_str(method), "resources/subscribe"))
-		bad = subs_full(s, buf_span(&b)) || subs_set(s, buf_span(&b), true) != 0;
-	if (!bad) {
-		request_new_own(s, &q, p, method, buf_span(&b));
-		bad = !q || request_post(s, q) != 0;
-	}
-	if (!bad && p == RQ_LEVEL)
-		bad = buf_set(&s->level_params, buf_span(&b));
+	if (buf_puts(&b, "{\"level\":") == 0 && buf_add(&b, level) == 0 && buf_puts(&b, "}") == 0)
+		request_new_own(s, &q, RQ_LEVEL, "logging/setLevel", buf_span(&b));
+	if (q && request_post(s, q) == 0)
+		buf_set(&s->level_params, buf_span(&b));
 	buf_fini(&b);
-	return bad ? -1 : 0;
+}
+
+/* A few at a time, and never the end of one beside the beginning of another,
+ * which may be of the same. */
+void modern_subscribe(struct session *s)
+{
+	struct eras *e = s->eras;
+
+	if (e->goodbye_epoch != s->epoch) /* a new session knows of none */
+		subs_free_list(&e->goodbyes);
+	if (e->asking_after > s->now)
+		return;
+	e->asking_after = 0;
+	while (e->asking < SUBSCRIBES_AT_ONCE) {
+		bool off = e->goodbyes != NULL;
+		struct subscription *u = off ? e->goodbyes : subs_due(s);
+		struct translation *t;
+		struct request *q;
+
+		e->subs_due = u != NULL;
+		if (!u || (e->asking && e->asking_off != off))
+			return;
+		request_new_own(s, &q, RQ_SUBSCRIBE, off ? "resources/unsubscribe" : "resources/subscribe", buf_span(&u->params));
+		t = q ? translation_get(q) : NULL;
+		if (!t) {
+			if (q)
+				request_drop(s, q);
+			eras_subscribe_later(s, -1);
+			return;
+		}
+		t->paced = true;
+		e->asking++;
+		e->asking_off = off;
+		u->due = false;
+		if (off) {
+			e->goodbyes = u->next;
+			u->next = NULL;
+			subs_free_list(&u);
+		}
+		if (request_post(s, q) != 0)
+			return;
+	}
+}
+
+void eras_subscribed(struct session *s, struct request *r, bool ok)
+{
+	struct translation *t = r->extra;
+
+	if (!t || !t->paced)
+		return;
+	t->told = true;
+	s->eras->asking_fails = 0;
+	if (!ok && span_is(r->method, "resources/subscribe"))
+		subs_set(s, r->params, false);
+}
+
+void eras_subscribe_later(struct session *s, int64_t retry_after_ms)
+{
+	struct eras *e = s->eras;
+	struct backoff b;
+
+	if (!e)
+		return;
+	backoff_init(&b, retry_backoff(s->c));
+	b.attempt = e->asking_fails++ / SUBSCRIBES_AT_ONCE;
+	if (retry_after_ms >= 0)
+		backoff_floor(&b, retry_after_ms, s->now);
+	e->asking_after = backoff_next(&b, &s->rng, s->now);
+}
+
+/* Its end, told or not. */
+static void subscribe_over(struct session *s, struct request *r, const struct translation *t)
+{
+	s->eras->asking--;
+	if (!t->told && span_is(r->method, "resources/subscribe")) {
+		subs_again(s, json_get(r->params, "uri"));
+		s->eras->subs_due = true;
+	}
+	session_due(s, s->now); /* the next one's turn */
 }
 
 /* Of what the client wishes, what this server can tell (basic/patterns/subscriptions,
@@ -256,12 +346,42 @@ static int honoured(struct buf *out, struct span wish, struct span caps, bool su
 	return bad | buf_puts(out, "}}");
 }
 
+static int wish(struct session *s, struct span uri)
+{
+	struct buf b;
+	int bad;
+
+	buf_init(&b, TEXT_MAX);
+	bad = buf_puts(&b, "{\"uri\":") || buf_add(&b, uri) || buf_puts(&b, "}") || subs_wish(s, buf_span(&b)) != 0;
+	buf_fini(&b);
+	return bad ? -1 : 0;
+}
+
+static void farewell(struct session *s, struct span uri)
+{
+	struct subscription *u = subs_take(s, uri);
+	struct eras *e = s->eras;
+
+	if (!u)
+		return;
+	if (u->due || s->eof || s->signalled) {
+		subs_free_list(&u);
+		return;
+	}
+	if (e->goodbye_epoch != s->epoch)
+		subs_free_list(&e->goodbyes);
+	e->goodbye_epoch = s->epoch;
+	u->next = e->goodbyes;
+	e->goodbyes = u;
+	session_due(s, s->now);
+}
+
 static void listen_here(struct session *s, struct request *r)
 {
 	struct translation *t = translation_get(r);
 	struct span caps = json_get(buf_span(&s->init_result), "capabilities"), f = json_get(r->params, "notifications"), value;
 	struct json_iter it;
-	bool sub = false;
+	bool sub = false, full;
 	struct buf b;
 	int bad;
 
@@ -277,9 +397,16 @@ static void listen_here(struct session *s, struct request *r)
 	json_iter(&it, sub ? json_get(f, "resourceSubscriptions") : SPAN_NONE);
 	while (!bad && json_next(&it, NULL, &value))
 		if (json_type(value) == '"')
-			bad = own_call(s, RQ_SUBSCRIBE, "resources/subscribe", "uri", value);
+			bad = wish(s, value);
+	s->eras->subs_due = true;
+	session_due(s, s->now);
+	full = bad && subs_full(s, SPAN_NONE);
 	bad = bad || !send_tagged(s, r, SPAN_LIT("notifications/subscriptions/acknowledged"), buf_span(&b));
 	buf_fini(&b);
+	if (full) {
+		request_refuse(s, r, ERR_UNSUPPORTED, SUBS_FULL, -1);
+		return;
+	}
 	if (bad) {
 		request_refuse(s, r, ERR_BAD_UPSTREAM, NO_ROOM, -1);
 		return;
@@ -305,11 +432,8 @@ static void listen_gone(struct session *s, struct request *gone)
 		}
 		for (struct request *r = s->ledger.head; r && !other; r = r->next)
 			other = r != gone && r->is_listen && wants(s, r, SPAN_LIT("notifications/resources/updated"), buf_span(&b));
-		if (!other) {
-			subs_set(s, buf_span(&b), false);
-			if (s->state == SESSION_READY && !s->eof && !s->signalled)
-				own_call(s, RQ_SUBSCRIBE, "resources/unsubscribe", "uri", uri);
-		}
+		if (!other)
+			farewell(s, uri);
 		buf_fini(&b);
 	}
 }
@@ -318,6 +442,8 @@ void modern_forget(struct session *s, struct request *r)
 {
 	struct translation *t = r->extra;
 
+	if (t->paced)
+		subscribe_over(s, r, t);
 	if (t->local && eras_m2l(s) && !s->ended) {
 		t->local = false;
 		listen_gone(s, r);
@@ -670,7 +796,7 @@ static void wanted_level(struct session *s, struct request *r)
 		if (runs(q) && log_level_rank(level_of(q)) >= 0 && log_level_rank(level_of(q)) < log_level_rank(level))
 			level = level_of(q);
 	if (!span_eq(level, json_get(buf_span(&s->level_params), "level")))
-		own_call(s, RQ_LEVEL, "logging/setLevel", "level", level);
+		set_level(s, level);
 }
 
 /* Messages are for a request that asks for them, not below its level; one that

@@ -177,7 +177,7 @@ static void client_request(struct session *s, const struct rpc_msg *m, struct bu
 		return;
 	}
 	if (span_is(r->method, "resources/subscribe") && subs_full(s, r->params)) {
-		request_refuse(s, r, ERR_UNSUPPORTED, "There are 10,000 subscriptions, and no more can be kept. Unsubscribe from some first", -1);
+		request_refuse(s, r, ERR_UNSUPPORTED, SUBS_FULL, -1);
 		return;
 	}
 	if (s->state == SESSION_START && s->client_modern) {

@@ -281,6 +281,7 @@ static void step_subs(struct session *s, bool refused)
 		replay_done(s);
 		return;
 	}
+	s->step_sub->due = false;
 	post_step(s, RQ_SUBSCRIBE, "resources/subscribe", buf_span(&s->step_sub->params));
 }
 
@@ -527,6 +528,8 @@ void replay_on_answer(struct session *s, struct request *r, const struct rpc_msg
 	if (m->kind == RPC_ERROR && (p == RQ_LEVEL || p == RQ_SUBSCRIBE))
 		session_note(s, NOTE_WARN, "the new session refused %.*s", (int)r->method.n, r->method.p);
 	bool step = s->step_rq == r;
+	if (p == RQ_SUBSCRIBE)
+		eras_subscribed(s, r, m->kind == RPC_RESULT);
 	request_drop(s, r);
 	if (p == RQ_PING) {
 		keepalive_on_answer(s);
@@ -595,6 +598,10 @@ void replay_on_failure(struct session *s, struct request *r, const struct failur
 		request_park(s, r, request_backoff(s, r, kept.retry_after_ms));
 		return;
 	}
+	if (p == RQ_SUBSCRIBE && s->state == SESSION_READY && passing)
+		eras_subscribe_later(s, kept.retry_after_ms);
+	else if (p == RQ_SUBSCRIBE && s->state == SESSION_READY)
+		eras_subscribed(s, r, false);
 	request_drop(s, r);
 	switch (p) {
 	case RQ_PING:

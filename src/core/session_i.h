@@ -30,6 +30,8 @@
 #define DISCOVER_BREAKS 3 /* so often server/discover may be left without an answer before that is one */
 #define LEFT_ALONE "The server asked to be left alone for longer than a request may wait"
 
+#define SUBS_FULL "There are 10,000 subscriptions, and no more can be kept. Unsubscribe from some first"
+
 /* log levels, by the numbers of base/log.h, which the core does not include */
 enum { NOTE_ERROR = 1, NOTE_WARN, NOTE_INFO, NOTE_DEBUG, NOTE_TRACE };
 
@@ -89,7 +91,12 @@ struct srvreq {
 	struct srvreq *next;
 };
 
-struct subscription { struct buf params; struct span uri; struct subscription *next; }; /* uri: within params */
+struct subscription {
+	struct buf params;
+	struct span uri;            /* within params */
+	bool due;                   /* the server has not been told yet */
+	struct subscription *next;
+};
 
 enum stream_state { STREAM_OFF, STREAM_WAITING, STREAM_OPENING, STREAM_LIVE, STREAM_NONE };
 struct stream {
@@ -454,7 +461,16 @@ void replay_on_relist(struct session *s, struct request *r, const struct rpc_msg
 bool subs_full(struct session *s, struct span params);
 /* Remembers or forgets a subscription. 0, or -1: no memory. */
 int subs_set(struct session *s, struct span params, bool on);
+/* Remembers one that the server is still to be told of, unless it is known. 0 or -1. */
+int subs_wish(struct session *s, struct span params);
+/* Takes one out; NULL: it is not known. */
+struct subscription *subs_take(struct session *s, struct span uri);
+/* The first that the server is still to be told of. */
+struct subscription *subs_due(const struct session *s);
+/* The server was not told of it after all. */
+void subs_again(struct session *s, struct span uri);
 void subs_free(struct session *s);
+void subs_free_list(struct subscription **list);
 void handshake_done(struct session *s, struct request *r, const struct rpc_msg *m);
 void keepalive_on_time(struct session *s);
 int64_t keepalive_deadline(const struct session *s);
@@ -489,10 +505,16 @@ void eras_out_headers(struct session *s, struct span method, struct buf *lines);
 bool eras_local(struct session *s, struct request *r);
 void eras_pump(struct session *s);
 int64_t eras_deadline(const struct session *s);
+/* What came of one of a modern client's subscriptions to resources: the server
+ * has answered, or can not at the moment. */
+void eras_subscribed(struct session *s, struct request *r, bool ok);
+void eras_subscribe_later(struct session *s, int64_t retry_after_ms);
 /* A subscription of the client ended without a word. */
 void listen_broke(struct request *r);
 /* Tells a modern client's subscriptions of a change (list_changed, updated). */
 void modern_tell(struct session *s, struct span method, struct span params);
+/* Tells them that whatever they are about may have changed. */
+void modern_tell_all(struct session *s);
 bool modern_timed_out(struct session *s, struct request *r);
 int modern_init_params(struct session *s, struct buf *out);
 /* Answers r with a result or error of this body (raw), at worst with an error of ours. */

@@ -588,6 +588,31 @@ describe('a modern client on a legacy server', () => {
 			const answer = await call(br, 'echo');
 			assert.deepEqual(answer.result, result === '{}' ? { resultType: 'complete' } : JSON.parse(result));
 		});
+	const mems = (n) => Array.from({ length: n }, (_, i) => `mem://resource/${i}`);
+	scenario('with a thousand resources in one subscription overwhelms nobody, and gets them all', LEGACY, async ({ srv, br }) => {
+		let most = 0, now = 0, first = true;
+		srv.when((e) => /^resources\/(un)?subscribe$/.test(e.kind), (e) => {
+			if (first) { first = false; e.reply(503); return; }
+			most = Math.max(most, ++now);
+			setTimeout(() => { now--; srv.serve(e); }, 1);
+		});
+		await ask(br, 'server/discover');
+		const l = ask(br, 'subscriptions/listen', { notifications: { resourceSubscriptions: mems(1000) } });
+		await until(() => srv.session.subscriptions.size === 1000);
+		br.cancel(l);
+		await until(() => srv.session.subscriptions.size === 0);
+		assert.ok(most <= 16, `${most} at once`);
+		const m = ask(br, 'subscriptions/listen', { notifications: { resourceSubscriptions: mems(300) } });
+		await until(() => srv.session.subscriptions.size >= 20);
+		br.signal('SIGUSR2'); // in the middle of it, and the session goes on
+		await until(() => srv.session.subscriptions.size === 300);
+		br.cancel(m);
+		assert.equal(srv.sessions.size, 1);
+	});
+	scenario('with more resources than are kept is told so', LEGACY, async ({ br }) => {
+		await ask(br, 'server/discover');
+		assert.match((await ask(br, 'subscriptions/listen', { notifications: { resourceSubscriptions: mems(10001) } })).raw, /10,000 subscriptions/);
+	});
 	scenario('may end a subscription while it is said again to a new session', LEGACY, async ({ srv, br }) => {
 		await ask(br, 'server/discover');
 		for (const [id, resources] of [['a', ['mem://0']], ['b', ['mem://1', 'mem://2']], ['c', ['mem://3']]]) { ask(br, 'subscriptions/listen', { notifications: { resourceSubscriptions: resources } }, { id }); br.cancelled.add(JSON.stringify(id)); }

@@ -86,7 +86,9 @@ int answer_write(struct buf *out, struct span id, const struct own_error *e)
 	}
 	rc = buf_puts(out, "{\"jsonrpc\":\"2.0\",\"id\":");
 	rc |= buf_add(out, id);
-	rc |= buf_puts(out, ",\"result\":{\"content\":[{\"type\":\"text\",\"text\":");
+	rc |= buf_puts(out, ",\"result\":{");
+	rc |= buf_puts(out, e->typed ? "\"resultType\":\"complete\"," : "");
+	rc |= buf_puts(out, "\"content\":[{\"type\":\"text\",\"text\":");
 	rc |= json_quote(out, buf_span(&text));
 	rc |= buf_puts(out, "}],\"isError\":true,\"_meta\":{\"mcp-holdfast/error\":");
 	rc |= buf_add(out, buf_span(&data));

@@ -14,6 +14,7 @@ struct own_error {
 	const char *what;        /* what happened: a clause that begins with a capital, or whole sentences */
 	bool may_have_run;
 	bool tool;               /* answer a tools/call with an isError result */
+	bool typed;              /* a result needs its resultType (2026-07-28) */
 	bool has_run_state;      /* it is about a request for which "may it have run?" matters */
 	int64_t retry_after_ms;  /* -1: unknown */
 	unsigned attempts;

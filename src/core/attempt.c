@@ -326,7 +326,7 @@ void request_refuse(struct session *s, struct request *r, enum error_kind k, con
 {
 	struct own_error e = {
 		.kind = k, .what = what, .may_have_run = r->maybe_ran, .retry_after_ms = retry_after_ms, .attempts = r->attempts,
-		.tool = r->is_tool_call && !s->c->tool_errors_protocol, .has_run_state = r->is_tool_call,
+		.tool = r->is_tool_call && !s->c->tool_errors_protocol, .has_run_state = r->is_tool_call, .typed = s->client_modern,
 	};
 	bool handshake = r->purpose == RQ_HANDSHAKE;
 

@@ -70,7 +70,7 @@ void exchange_answer_lost(struct session *s, const struct request *r)
 {
 	struct own_error e = { .kind = ERR_MESSAGE_TOO_LARGE, .what = "There was not enough memory for the answer of the server",
 		.may_have_run = true, .retry_after_ms = -1, .attempts = r->attempts,
-		.tool = r->is_tool_call && !s->c->tool_errors_protocol, .has_run_state = r->is_tool_call };
+		.tool = r->is_tool_call && !s->c->tool_errors_protocol, .has_run_state = r->is_tool_call, .typed = s->client_modern };
 
 	if (!r->cancelled)
 		session_send_own_error(s, eras_client_id(r), &e);

@@ -340,6 +340,17 @@ describe('subscriptions of a modern client', () => {
 	});
 });
 
+describe('an error of the bridge for a call of a modern client', () => {
+	for (const [name, setup] of [['a modern server', MODERN], ['a legacy server', { connect: false, server: { respond: 'sse' } }]])
+		scenario(`is a complete result like any other (${name})`, setup, async ({ srv, br }) => {
+			await ask(br, 'server/discover');
+			srv.when('tools/call:append', (ex) => { ex.reset(); });
+			const { result } = await call(br, 'append');
+			assert.equal(result.isError, true);
+			assert.equal(result.resultType, 'complete');
+		});
+});
+
 describe('the end of stdin', () => {
 	for (const [name, setup] of [['a modern server', MODERN], ['a legacy server', { connect: false, server: { respond: 'sse' } }]])
 		scenario(`does not wait for the end of a subscription (${name})`, setup, async ({ br }) => {

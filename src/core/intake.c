@@ -215,6 +215,11 @@ static void client_cancelled(struct session *s, const struct rpc_msg *m)
 
 	if (!r || r->cancelled || r->purpose != RQ_CLIENT)
 		return; /* answered meanwhile: nothing to stop */
+	if (eras_spent(r)) { /* with a question: the client does not mean to answer it */
+		outbox_cancelled(s, r->uid, NULL);
+		request_drop(s, r);
+		return;
+	}
 	if (r->state == REQ_PARKED || dialect_cancel_by_close(s->era) || (r->is_listen && eras_m2l(s))) {
 		request_drop(s, r);
 		return;

@@ -542,6 +542,14 @@ describe('a modern client on a legacy server', () => {
 		const [stop] = await srv.sees('notifications/cancelled');
 		assert.equal(JSON.stringify(stop.message.params.requestId), srv.seen('tools/call:ask')[0].id);
 	});
+	scenario('that cancels a call it was asked about, and comes back all the same, is told that it has ended', LEGACY, async ({ srv, br }) => {
+		await ask(br, 'server/discover');
+		const q = await question(br);
+		br.notify('notifications/cancelled', { requestId: br.sent });
+		await srv.sees('notifications/cancelled');
+		assert.match((await call(br, 'ask', { method: 'elicitation/create', params: FORM }, q)).raw, /outcome_unknown/);
+		assert.equal(srv.ran('ask'), 1);
+	});
 	scenario('hears of progress under the token of the retry', LEGACY, async ({ srv, br }) => {
 		srv.onRequest = async (m, session, channel) => {
 			if (m.params?.name !== 'ask') return undefined;

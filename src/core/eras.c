@@ -873,12 +873,15 @@ void listen_opened(struct session *s, struct request *r)
 int64_t eras_deadline(const struct session *s)
 {
 	const struct eras *e = s->eras;
-	int64_t asking;
+	int64_t t = 0;
 
 	if (!e || s->state != SESSION_READY)
 		return 0;
-	asking = e->subs_due || e->goodbyes ? e->asking_after : 0;
-	return e->compare_at && (!asking || e->compare_at < asking) ? e->compare_at : asking;
+	int64_t all[] = { e->compare_at, e->subs_due || e->goodbyes ? e->asking_after : 0, e->listen_dirty && eras_l2m(s) ? e->relisten_at : 0 };
+	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
+		if (all[i] && (!t || all[i] < t))
+			t = all[i];
+	return t;
 }
 
 void eras_pump(struct session *s)

@@ -45,6 +45,7 @@ struct eras {
 	struct buf discover;   /* result of server/discover */
 	struct request *listen, *old_listen; /* ours, for a legacy client */
 	bool listen_dirty;
+	int64_t relisten_at;   /* not before this */
 	struct subscription *goodbyes; /* resources that a legacy server is to be told the end of */
 	uint64_t goodbye_epoch;
 	bool subs_due;         /* there are some that it is to be told of */

@@ -143,12 +143,17 @@ void legacy_relisten(struct session *s)
 	struct buf b;
 	bool any, gap;
 
+	/* What comes meanwhile goes with the next one. */
+	e->relisten_at = e->listen && e->listen->state != REQ_PARKED && !is_acknowledged(e->listen) ? e->listen->sent_at + RELISTEN_MS : e->relisten_at;
+	if (s->now < e->relisten_at)
+		return;
+	e->relisten_at = 0;
 	buf_init(&b, TEXT_MAX);
 	if (write_wishes(s, &b, &any) == 0 && any)
 		request_new_own(s, &r, RQ_LISTEN, "subscriptions/listen", buf_span(&b));
 	buf_fini(&b);
 	if (any && !r) { /* no memory: later */
-		session_due(s, s->now + RELISTEN_MS);
+		e->relisten_at = s->now + RELISTEN_MS;
 		return;
 	}
 	e->listen_dirty = false;
@@ -203,6 +208,10 @@ bool legacy_inbound(struct session *s, struct request *r, const struct rpc_msg *
 			request_drop(s, e->old_listen);
 		if (t)
 			t->acknowledged = true;
+		if (e && e->listen == r)
+			e->relisten_at = 0;
+		if (e && e->listen_dirty)
+			session_due(s, s->now);
 		listen_opened(s, r);
 		return true;
 	}

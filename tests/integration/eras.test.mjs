@@ -207,6 +207,14 @@ describe('a legacy client on a server of 2026-07-28', () => {
 		assert.ok((await sub).result);
 		await until(() => br.notifications.some((n) => n.params?.uri === 'mem://one'), 4000, 'what may have changed');
 	});
+	scenario('that subscribes to much in a row makes few subscriptions of it', MODERN, async ({ srv, br }) => {
+		srv.clear();
+		modern(srv, { 'subscriptions/listen': (ex) => { const out = listen(ex, { ack: false }); setTimeout(() => out.tell('notifications/subscriptions/acknowledged', { notifications: {} }), 30); } });
+		await br.connect();
+		for (let i = 0; i < 200; i++) assert.ok((await br.request('resources/subscribe', { uri: `mem://${i}` })).result);
+		await until(() => open(srv).length === 1 && wishes(open(srv)[0]).length === 200);
+		assert.ok(srv.seen('subscriptions/listen').length < 60, `${srv.seen('subscriptions/listen').length} subscriptions`);
+	});
 	scenario('is subscribed all the time while the set grows', MODERN, async ({ srv, br }) => {
 		srv.clear();
 		modern(srv, { 'subscriptions/listen': (ex) => { const out = listen(ex, { ack: false }); setTimeout(() => { out.acked = true; out.tell('notifications/subscriptions/acknowledged', { notifications: {} }); }, 250); } });
@@ -641,6 +649,7 @@ describe('a modern client on a legacy server', () => {
 		srv.forget();
 		assertText(await Promise.race([call(br, 'echo', { text: 'x' }), until(() => held).then(() => { br.notify('notifications/cancelled', { requestId: 'b' }); setTimeout(() => srv.serve(held), 50); return new Promise(() => {}); })]), 'x');
 		assert.deepEqual([...srv.session.subscriptions].filter((u) => u !== 'mem://1'), ['mem://0', 'mem://3']);
+		await srv.standing();
 		srv.notify('notifications/resources/updated', { uri: 'mem://3' });
 		await until(() => tagged(br, 'notifications/resources/updated', 'c').length >= 2);
 	});

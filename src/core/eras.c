@@ -492,7 +492,7 @@ static void discovered(struct session *s, struct request *r, const struct rpc_ms
 {
 	struct eras *e = eras_get(s);
 	int64_t code = 0;
-	bool offline;
+	bool offline, revived = s->state == SESSION_REVIVE;
 	bool modern = m->kind == RPC_RESULT ? json_type(json_get(m->result, "supportedVersions")) == '['
 		: rpc_error_code(m, &code) && (code == -32022 || code == -32021 || code == -32020);
 
@@ -541,9 +541,9 @@ static void discovered(struct session *s, struct request *r, const struct rpc_ms
 		}
 	}
 	offline = s->offline;
-	e->listen_dirty |= offline && !s->client_modern;
+	e->listen_dirty |= (offline || revived) && !s->client_modern;
 	session_ready(s);
-	if (offline) /* the client was told of another time */
+	if (offline || revived) /* the client was told of another time */
 		replay_after(s);
 }
 
@@ -882,6 +882,124 @@ int64_t eras_deadline(const struct session *s)
 		if (all[i] && (!t || all[i] < t))
 			t = all[i];
 	return t;
+}
+
+/* ---- a server that changes its era ---------------------------------------------------------------------- */
+
+/* What was subscribed to in one era is to be said in the other. */
+static void listens_lost(struct session *s)
+{
+	struct eras *e = s->eras;
+
+	if (e && e->listen)
+		request_drop(s, e->listen);
+	if (e && e->old_listen)
+		request_drop(s, e->old_listen);
+	if (!s->client_modern)
+		return;
+	for (struct request *r = s->ledger.head; r; r = r->next) {
+		struct translation *t = r->is_listen ? r->extra : NULL;
+		if (!t || !t->local)
+			continue;
+		t->local = false;
+		r->patient_until = 0;
+		listen_broke(r);
+		request_park(s, r, 0);
+	}
+	subs_free(s);
+}
+
+void eras_lost(struct session *s, const char *why)
+{
+	struct eras *e = eras_get(s);
+	struct span level = json_get(buf_span(&s->level_params), "level");
+
+	session_note(s, NOTE_WARN, "the server is of another protocol era by now: %s", why);
+	if (e && !s->client_modern && level.p)
+		buf_set(&e->level, level);
+	session_forget(s);
+	listens_lost(s);
+	s->era = s->known_era = ERA_NONE;
+	s->epoch++;
+	s->force_init = true;
+	session_set_session_id(s, SPAN_NONE);
+	if (s->client_modern)
+		probe_begin(s);
+	else
+		replay_begin(s);
+}
+
+/* Only this is said of nothing that has run. */
+static bool offers_modern(const struct rpc_msg *m)
+{
+	bool modern = false, legacy;
+	int64_t code;
+
+	if (rpc_error_code(m, &code) && code == -32022)
+		offered(m, &modern, &legacy);
+	return modern;
+}
+
+bool eras_outgrown(struct session *s, const struct xfer *x, struct request *r, const struct rpc_msg *m)
+{
+	bool handshakes = (s->era == ERA_HTTP || s->era == ERA_SSE) && !version_text_is_modern(s->version);
+	bool late = x->epoch != s->epoch && x->had_session; /* sent before that was found out */
+
+	if (s->c->legacy_only || s->state == SESSION_DRAIN || !(handshakes || late))
+		return false;
+	switch (r->purpose) {
+	case RQ_CLIENT:
+		if (r->revives || !offers_modern(m))
+			return false;
+		r->revives++;
+		r->why = RETRY_SESSION;
+		request_park(s, r, 0);
+		break;
+	case RQ_PING: case RQ_PROBE: case RQ_RELIST: case RQ_INIT:
+		request_drop(s, r);
+		break;
+	default:
+		return false;
+	}
+	if (!late)
+		eras_lost(s, "it refused a request as 2026-07-28 does");
+	return true;
+}
+
+/* Codes that a server of 2026-07-28 may well use. */
+static bool is_of_modern(const struct rpc_msg *m)
+{
+	int64_t code;
+
+	if (m->kind == RPC_RESULT)
+		return json_type(json_get(m->result, "supportedVersions")) == '[';
+	return rpc_error_code(m, &code) && code <= -32020 && code >= -32099;
+}
+
+void eras_doubt(struct session *s, const struct xfer *x, const struct rpc_msg *m)
+{
+	int64_t code;
+
+	if (s->era != ERA_MODERN || s->state != SESSION_READY || s->ping || (x->status != 400 && x->status != 404 && x->status != 405))
+		return;
+	if (m && rpc_error_code(m, &code) && (is_of_modern(m) || (code <= -32600 && code >= -32700)))
+		return;
+	if (s->eras->doubted_at && s->now - s->eras->doubted_at < s->c->max_retry_ms)
+		return;
+	s->eras->doubted_at = s->now;
+	request_new_own(s, &s->ping, RQ_PING, "server/discover", SPAN_NONE);
+	if (s->ping)
+		request_post(s, s->ping);
+}
+
+bool eras_disproved(struct session *s, const struct rpc_msg *m)
+{
+	int64_t code;
+
+	if (s->era != ERA_MODERN || (m && (is_of_modern(m) || (rpc_error_code(m, &code) && code == -32603))))
+		return false;
+	eras_lost(s, "it does not know server/discover");
+	return true;
 }
 
 void eras_pump(struct session *s)

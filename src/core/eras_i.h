@@ -59,6 +59,7 @@ struct eras {
 	bool asked_again;      /* server/discover, after -32022 */
 	struct request *mirrors; /* RQ_MIRROR under way */
 	unsigned mirror_pages;
+	int64_t doubted_at;    /* whether the server is a modern one was asked last */
 };
 
 struct eras *eras_get(struct session *s);

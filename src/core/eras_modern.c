@@ -401,7 +401,8 @@ static void listen_here(struct session *s, struct request *r)
 	s->eras->subs_due = true;
 	session_due(s, s->now);
 	full = bad && subs_full(s, SPAN_NONE);
-	bad = bad || !send_tagged(s, r, SPAN_LIT("notifications/subscriptions/acknowledged"), buf_span(&b));
+	bad = bad || (!t->acknowledged && !send_tagged(s, r, SPAN_LIT("notifications/subscriptions/acknowledged"), buf_span(&b)));
+	t->acknowledged = !bad;
 	buf_fini(&b);
 	if (full) {
 		request_refuse(s, r, ERR_UNSUPPORTED, SUBS_FULL, -1);

@@ -248,6 +248,7 @@ void judge_response(struct session *s, struct xfer *x, struct request *r)
 	struct exchange_facts ef = { .era = s->era == ERA_NONE || handshake ? s->trying : s->era, .status = x->status, .had_session = x->had_session,
 		.handshake = handshake,
 		.retry_after = x->retry_after_ms >= 0, .insufficient_scope = x->insufficient_scope };
+	enum verdict verdict;
 	char what[200];
 
 	if (x->body.len) {
@@ -257,7 +258,12 @@ void judge_response(struct session *s, struct xfer *x, struct request *r)
 	}
 	snprintf(what, sizeof(what), "The server or a gateway answered HTTP %d", x->status);
 	f.what = what;
-	switch (verdict_of(&ef)) {
+	verdict = verdict_of(&ef);
+	if (verdict == VERDICT_MODERN && eras_outgrown(s, x, r, &m))
+		return;
+	if (r->purpose == RQ_CLIENT && s->era == ERA_MODERN)
+		eras_doubt(s, x, ef.msg);
+	switch (verdict) {
 	case VERDICT_GONE:
 		session_gone(s, x, r);
 		break;

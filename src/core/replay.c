@@ -532,13 +532,16 @@ void replay_on_answer(struct session *s, struct request *r, const struct rpc_msg
 		eras_subscribed(s, r, m->kind == RPC_RESULT);
 	request_drop(s, r);
 	if (p == RQ_PING) {
-		keepalive_on_answer(s);
+		if (!eras_disproved(s, m))
+			keepalive_on_answer(s);
 		return;
 	}
 	if (!step || s->state != SESSION_REVIVE)
 		return;
 	switch (p) {
 	case RQ_PROBE:
+		if (eras_disproved(s, m))
+			break;
 		if (s->era == ERA_MODERN && json_type(json_get(m->result, "supportedVersions")) == '[' && eras_rediscovered(s, m) != 0) {
 			session_line_down(s, "out of memory", -1, -1);
 			break;
@@ -605,7 +608,11 @@ void replay_on_failure(struct session *s, struct request *r, const struct failur
 	request_drop(s, r);
 	switch (p) {
 	case RQ_PING:
-		if (s->state == SESSION_READY && kept.kind != ERR_AUTH_REQUIRED && kept.kind != ERR_BAD_UPSTREAM) {
+		if (s->state == SESSION_READY && s->era == ERA_MODERN) {
+			s->ping = NULL;
+			if (kept.kind == ERR_BAD_UPSTREAM && !kept.may_have_run)
+				eras_disproved(s, NULL);
+		} else if (s->state == SESSION_READY && kept.kind != ERR_AUTH_REQUIRED && kept.kind != ERR_BAD_UPSTREAM) {
 			s->ping = NULL;
 			keepalive_on_failure(s, &kept);
 		}
@@ -628,7 +635,8 @@ void replay_on_failure(struct session *s, struct request *r, const struct failur
 			break;
 		}
 		if (step && s->state == SESSION_REVIVE && kept.kind == ERR_BAD_UPSTREAM && !kept.may_have_run) {
-			probed(s); /* an odd refusal of ping: the line is there */
+			if (!eras_disproved(s, NULL))
+				probed(s); /* an odd refusal of ping: the line is there */
 			break;
 		}
 		/* fall through */

@@ -505,6 +505,16 @@ void eras_out_headers(struct session *s, struct span method, struct buf *lines);
 bool eras_local(struct session *s, struct request *r);
 void eras_pump(struct session *s);
 int64_t eras_deadline(const struct session *s);
+/* The server is of another era than it was: it is looked for as at the start. */
+void eras_lost(struct session *s, const char *why);
+/* A server with a handshake refused r as one of 2026-07-28 does: true when r
+ * was dealt with, and goes again to what is found. */
+bool eras_outgrown(struct session *s, const struct xfer *x, struct request *r, const struct rpc_msg *m);
+/* A server of 2026-07-28 refused something as it should not: it is asked for
+ * its era, beside all else. */
+void eras_doubt(struct session *s, const struct xfer *x, const struct rpc_msg *m);
+/* What it said, or (m NULL) that it said nothing that can be understood. True: it is of another era. */
+bool eras_disproved(struct session *s, const struct rpc_msg *m);
 /* What came of one of a modern client's subscriptions to resources: the server
  * has answered, or can not at the moment. */
 void eras_subscribed(struct session *s, struct request *r, bool ok);

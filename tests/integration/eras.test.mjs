@@ -405,6 +405,16 @@ describe('a server of 2026-07-28 that does not keep to it', () => {
 		assert.equal(textOf(await call(br, 'echo')), 'done');
 		assert.equal(br.asks.length, 0);
 	});
+	scenario('has errors of its own with a code of another era, and is doubted now and then', { ...MODERN, args: ['--max-retry-delay', '30s'] }, async ({ srv, br }) => {
+		srv.clear();
+		modern(srv, { 'tools/call:append': { code: -32000, message: 'of the application', status: 400 } });
+		await ask(br, 'server/discover');
+		for (let i = 0; i < 5; i++) assert.equal((await call(br, 'append')).error.code, -32000);
+		assertText(await call(br, 'echo', { text: 'x' }), 'x');
+		assert.equal(srv.seen('tools/call:append').length, 5);
+		assert.equal(srv.seen('server/discover').length, 3);
+		assert.doesNotMatch(br.stderr, /another protocol era/);
+	});
 	scenario('answers with the wrong type of content, and one clear error follows', MODERN, async ({ srv, br }) => {
 		srv.clear();
 		modern(srv, { 'tools/call:append': (ex) => { ex.reply(200, { 'Content-Type': 'text/html' }, '<html>hello</html>'); } });
@@ -729,4 +739,46 @@ describe('two eras in one conversation', () => {
 		await br.connect();
 		assertText(await br.call('echo', { text: 'x' }), 'x');
 	});
+});
+
+describe('a server that changes its era', () => {
+	const connect = { legacy: (br) => br.connect(), modern: (br) => ask(br, 'server/discover') };
+	const echo = { legacy: (br, text) => br.call('echo', { text }), modern: (br, text) => call(br, 'echo', { text }) };
+	const subscribe = {
+		legacy: (br) => br.request('resources/subscribe', { uri: 'mem://one' }),
+		modern: async (br) => { ask(br, 'subscriptions/listen', { notifications: { toolsListChanged: true, resourceSubscriptions: ['mem://one'] } }, { id: 'L' }); br.cancelled.add('"L"'); await br.notified('notifications/subscriptions/acknowledged'); },
+	};
+	const turn = { modern: (srv) => { srv.forget(); modern(srv); }, legacy: (srv) => srv.clear() };
+	for (const who of ['legacy', 'modern'])
+		for (const to of ['modern', 'legacy'])
+			for (const how of ['in good times', 'while it is away'])
+				scenario(`is found again by a ${who} client (${to} from now on, ${how})`, { connect: false }, async ({ srv, br }) => {
+					if (to === 'legacy') modern(srv);
+					await connect[who](br);
+					assertText(await echo[who](br, 'a'), 'a');
+					await subscribe[who](br);
+					if (how === 'while it is away') {
+						await srv.stop();
+						turn[to](srv);
+						await br.logged(/ready > wait/);
+						await srv.listen(srv.port);
+					} else {
+						turn[to](srv);
+						srv.cut();
+						const first = await echo[who](br, 'b');
+						if (to === 'modern') assertText(first, 'b'); // the other way it can not be known what was refused
+					}
+					assertText(await echo[who](br, 'c'), 'c');
+					const before = br.notifications.length;
+					if (to === 'modern') {
+						const stream = await until(() => srv.seen('subscriptions/listen').filter((e) => e.listening?.open && e.message.params.notifications.resourceSubscriptions).at(-1)?.listening);
+						stream.tell('notifications/resources/updated', { uri: 'mem://one' });
+					} else {
+						await until(() => srv.session.subscriptions.size === 1);
+						await srv.standing();
+						srv.notify('notifications/resources/updated', { uri: 'mem://one' });
+					}
+					await until(() => br.notifications.length > before);
+					assert.equal(br.notifications.filter((n) => /acknowledged/.test(n.method)).length, who === 'modern' ? 1 : 0);
+				});
 });

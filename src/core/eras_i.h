@@ -43,6 +43,7 @@ struct eras {
 	struct buf info, caps; /* the client's, raw JSON */
 	struct buf level;      /* raw log level string a legacy client has set */
 	struct buf discover;   /* result of server/discover */
+	char offer[16];        /* version that a legacy server is offered for a modern client; "": the newest */
 	struct request *listen, *old_listen; /* ours, for a legacy client */
 	bool listen_dirty;
 	int64_t relisten_at;   /* not before this */

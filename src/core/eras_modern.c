@@ -20,7 +20,7 @@ struct sealed { uint64_t token; int64_t expires; unsigned char what[16]; };
 
 static int init_params(const struct eras *e, struct span caps, struct buf *out)
 {
-	int bad = buf_puts(out, "{\"protocolVersion\":\"2025-11-25\",\"capabilities\":");
+	int bad = buf_printf(out, "{\"protocolVersion\":\"%s\",\"capabilities\":", e && e->offer[0] ? e->offer : "2025-11-25");
 
 	bad |= caps.n ? buf_add(out, caps) : buf_puts(out, "{}");
 	bad |= buf_puts(out, ",\"clientInfo\":");
@@ -34,6 +34,24 @@ int modern_init_params(struct session *s, struct buf *out)
 	struct eras *e = eras_get(s);
 
 	return init_params(e, e ? buf_span(&e->caps) : SPAN_NONE, out);
+}
+
+bool modern_other_version(struct session *s, struct span error)
+{
+	struct eras *e = eras_get(s);
+	char best[16] = "", v[16];
+	struct json_iter it;
+	struct span value;
+
+	json_iter(&it, json_path(error, "data", "supported", NULL));
+	while (json_next(&it, NULL, &value))
+		if (version_read(value, v) && version_is_known_legacy(v) && strcmp(v, best) > 0)
+			memcpy(best, v, sizeof(best));
+	if (!e || !best[0] || strcmp(best, e->offer[0] ? e->offer : "2025-11-25") == 0)
+		return false;
+	memcpy(e->offer, best, sizeof(best));
+	buf_reset(&s->init_params);
+	return modern_init_params(s, &s->init_params) == 0;
 }
 
 /* What runs in this session can still be told something when another has begun. */

@@ -396,6 +396,36 @@ static enum era untried_again(const struct session *s)
 	return s->era == ERA_SSE && !s->tried_http ? ERA_HTTP : ERA_NONE;
 }
 
+/* For a modern client: its server refuses the handshake that is made for it.
+ * With another version, or those who wait are told why. */
+static bool init_refused(struct session *s)
+{
+	struct span error = buf_span(&s->init_error), said = json_get(error, "message");
+	char text[300];
+	int64_t code;
+	struct buf b;
+
+	if (!s->client_modern || s->era != ERA_NONE || !error.n)
+		return false;
+	if (modern_other_version(s, error)) {
+		buf_reset(&s->init_error);
+		step_init(s);
+		return true;
+	}
+	if (json_int(json_get(error, "code"), &code) && code <= -32020 && code >= -32099)
+		return false; /* a modern one, then */
+	buf_init(&b, 4096);
+	if (json_type(said) == '"' && json_string(said, &b) != 0)
+		buf_reset(&b);
+	snprintf(text, sizeof(text), "The server refused to start a session: %.*s", (int)(b.len < 200 ? b.len : 200), b.len ? buf_data(&b) : "no reason given");
+	buf_fini(&b);
+	session_forget(s);
+	s->down_until = 0; /* the next request tries again */
+	session_enter(s, SESSION_DOWN, "the server refused initialize");
+	session_refuse_parked(s, 0, ERR_BAD_UPSTREAM, text, -1);
+	return true;
+}
+
 void replay_next(struct session *s, const char *why)
 {
 	enum era next;
@@ -405,7 +435,8 @@ void replay_next(struct session *s, const char *why)
 	next = untried_again(s);
 	snprintf(kept, sizeof(kept), "%s", why);
 	if (next == ERA_NONE) {
-		session_line_down(s, kept, -1, -1);
+		if (!init_refused(s))
+			session_line_down(s, kept, -1, -1);
 		return;
 	}
 	if (s->era != ERA_NONE) { /* nothing of the old session means anything to it */
@@ -473,6 +504,8 @@ static void revived_init(struct session *s, const struct rpc_msg *m)
 		return;
 	}
 	if (m->kind == RPC_ERROR) {
+		if (s->era == ERA_NONE && buf_set(&s->init_error, m->error) == 0 && init_refused(s))
+			return;
 		session_line_down(s, "the server refused to start the session again", -1, -1);
 		return;
 	}
@@ -652,6 +685,8 @@ void replay_on_failure(struct session *s, struct request *r, const struct failur
 			break;
 		}
 		if (wrong_transport) {
+			if (json_path(buf_span(&s->init_error), "data", "supported", NULL).p && init_refused(s))
+				break;
 			replay_next(s, what);
 			break;
 		}

@@ -527,6 +527,9 @@ void modern_tell(struct session *s, struct span method, struct span params);
 void modern_tell_all(struct session *s);
 bool modern_timed_out(struct session *s, struct request *r);
 int modern_init_params(struct session *s, struct buf *out);
+/* A legacy server refused initialize by this error: true when that names a
+ * version it would take, and init_params offer it now. */
+bool modern_other_version(struct session *s, struct span error);
 /* Answers r with a result or error of this body (raw), at worst with an error of ours. */
 void eras_send_answer(struct session *s, struct request *r, const char *member, struct span body);
 /* The id its answer goes out under. */

@@ -663,6 +663,20 @@ describe('a modern client on a legacy server', () => {
 		srv.notify('notifications/resources/updated', { uri: 'mem://3' });
 		await until(() => tagged(br, 'notifications/resources/updated', 'c').length >= 2);
 	});
+	for (const status of [200, 400]) {
+		scenario(`gets a server that takes no newer version than it knows (${status})`, LEGACY, async ({ srv, br }) => {
+			srv.when('initialize', (ex) => { if (ex.message.params.protocolVersion <= '2025-03-26') return false; ex.json(ex.envelope({ error: { code: -32602, message: 'Unsupported protocol version', data: { supported: ['2024-11-05', '2025-03-26'] } } }), { status }); });
+			assert.ok((await ask(br, 'server/discover')).result);
+			assertText(await call(br, 'echo', { text: 'x' }), 'x');
+			assert.deepEqual(srv.seen('initialize').map((e) => e.message.params.protocolVersion), ['2025-11-25', '2025-03-26']);
+		});
+		scenario(`is told at once why its server refuses the handshake, and the next request tries again (${status})`, LEGACY, async ({ srv, br }) => {
+			srv.first('initialize', (ex) => { ex.json(ex.envelope({ error: { code: -32000, message: 'no such tenant' } }), { status }); });
+			const answer = await ask(br, 'server/discover');
+			assert.match(assertOwnError(answer, 'bad_upstream').message, /no such tenant/);
+			assertText(await call(br, 'echo', { text: 'x' }), 'x');
+		});
+	}
 	scenario('gets what its own revision says of a version nobody speaks', LEGACY, async ({ br }) => {
 		await ask(br, 'server/discover');
 		const { error } = await ask(br, 'tools/list', { _meta: { [`${NS}protocolVersion`]: '2031-01-01' } });

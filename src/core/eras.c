@@ -155,6 +155,13 @@ void eras_new_client(struct session *s)
 		buf_reset(&s->eras->level);
 }
 
+bool eras_in_old_session(const struct request *r)
+{
+	const struct translation *t = r->extra;
+
+	return t && t->session.len;
+}
+
 int eras_learn_legacy(struct session *s, struct span init)
 {
 	struct eras *e = eras_get(s);

@@ -54,9 +54,10 @@ bool modern_other_version(struct session *s, struct span error)
 	return modern_init_params(s, &s->init_params) == 0;
 }
 
-/* What runs in this session can still be told something when another has begun. */
-static void remember_session(struct session *s)
+void modern_remember_session(struct session *s)
 {
+	if (!eras_m2l(s) || !s->sid.len)
+		return;
 	for (struct request *r = s->ledger.head; r; r = r->next) {
 		struct translation *t;
 		if (r->purpose != RQ_CLIENT || r->is_listen || (r->state != REQ_SENT && r->state != REQ_STREAMING))
@@ -80,7 +81,6 @@ static int caps_changed(struct session *s, struct span caps)
 	buf_move(&s->init_params, &params);
 	session_note(s, NOTE_INFO, "the client's capabilities changed; starting another session with the server");
 	s->force_init = true;
-	remember_session(s);
 	session_forget(s);
 	replay_begin(s);
 	return 0;
@@ -577,7 +577,7 @@ static int say_to_asker(struct session *s, const struct request *r, struct span 
 {
 	const struct translation *t = r ? r->extra : NULL;
 
-	return t && t->session.len ? outbox_add_to(s, line, buf_span(&t->session)) : outbox_add(s, line, NULL, true);
+	return t && t->session.len ? outbox_add_to(s, line, buf_span(&t->session), r->token) : outbox_add(s, line, NULL, true);
 }
 
 static void refuse_question(struct session *s, const struct request *r, struct span id, int code, const char *why)

@@ -110,7 +110,7 @@ int outbox_add(struct session *s, struct span line, struct buf *big, bool is_ans
 	return bad;
 }
 
-int outbox_add_to(struct session *s, struct span line, struct span headers)
+int outbox_add_to(struct session *s, struct span line, struct span headers, uint64_t token)
 {
 	struct outmsg **at = s->outbox_tail, *m;
 
@@ -118,6 +118,7 @@ int outbox_add_to(struct session *s, struct span line, struct span headers)
 		return -1;
 	m = *at;
 	m->epoch = 0;
+	m->token = token;
 	if (buf_add(&m->headers, headers) == 0)
 		return 0;
 	buf_reset(&m->line); /* it would go to the wrong one */
@@ -277,9 +278,14 @@ void outbox_on_done(struct session *s, struct outmsg *m, struct xfer *x, enum ve
 	session_note(s, m->is_cancel ? NOTE_DEBUG : NOTE_INFO, "a %s was not taken by the server: %s%s", m->is_answer ? "client's answer" : "notification",
 		what, x->status ? "" : " (no response)");
 	bool init = m->is_initialized;
+	struct request *r = eras_request(s, m->token);
 	outbox_pop(s);
 	if (init)
 		initialized_done(s, true);
+	if (r && eras_in_old_session(r)) {
+		r->maybe_ran = true;
+		request_refuse(s, r, ERR_OUTCOME_UNKNOWN, "The server has lost the session that the call runs in", -1);
+	}
 }
 
 /* A notification that takes too long no longer holds up what came after it. */

@@ -243,8 +243,10 @@ static void post_step(struct session *s, enum req_purpose p, const char *method,
 static void step_init(struct session *s)
 {
 	s->step = STEP_INIT;
-	if (s->trying == ERA_HTTP)
+	if (s->trying == ERA_HTTP) {
+		modern_remember_session(s);
 		session_set_session_id(s, SPAN_NONE);
+	}
 	post_step(s, RQ_INIT, "initialize", buf_span(&s->init_params));
 }
 

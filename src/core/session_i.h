@@ -73,6 +73,7 @@ struct outmsg {
 	uint64_t seq;
 	struct buf line;
 	struct buf headers;         /* of another session than the current one, to which it goes */
+	uint64_t token;             /* the request that waits for it there */
 	bool is_answer;             /* sent again on any doubt */
 	bool is_initialized;
 	bool is_cancel;             /* not waited for, never sent again */
@@ -399,8 +400,9 @@ void intake_line(struct session *s, struct span line, struct buf *big);
 /* ---- outbox.c -------------------------------------------------------------------------------- */
 /* 0, or -1: too many wait, or no memory; it is lost then. */
 int outbox_add(struct session *s, struct span line, struct buf *big, bool is_answer);
-/* An answer to a session that is not the current one, by its headers. 0 or -1. */
-int outbox_add_to(struct session *s, struct span line, struct span headers);
+/* An answer to a session that is not the current one, by its headers, for the
+ * request with this token, which is lost when it is not taken. 0 or -1. */
+int outbox_add_to(struct session *s, struct span line, struct span headers, uint64_t token);
 void outbox_pump(struct session *s);
 bool outbox_follow(struct session *s, struct xfer *x, struct span url);
 void outbox_on_done(struct session *s, struct outmsg *m, struct xfer *x, enum verdict v, bool processed, const char *what);
@@ -527,6 +529,8 @@ void modern_tell(struct session *s, struct span method, struct span params);
 void modern_tell_all(struct session *s);
 bool modern_timed_out(struct session *s, struct request *r);
 int modern_init_params(struct session *s, struct buf *out);
+/* Another session is about to begin. What runs in this one can still be told something in it. */
+void modern_remember_session(struct session *s);
 /* A legacy server refused initialize by this error: true when that names a
  * version it would take, and init_params offer it now. */
 bool modern_other_version(struct session *s, struct span error);
@@ -539,6 +543,8 @@ struct span eras_client_id(const struct request *r);
 bool eras_unbind(struct session *s);
 /* The request that the client waits for under this id. */
 struct request *eras_by_client_id(struct session *s, struct span id);
+/* It runs in a session that is not the current one any more. */
+bool eras_in_old_session(const struct request *r);
 /* The client's id was answered already, with input_required. */
 bool eras_spent(const struct request *r);
 /* The client begins anew by initialize. */

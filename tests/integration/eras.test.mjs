@@ -504,6 +504,22 @@ describe('a modern client on a legacy server', () => {
 		assert.deepEqual(srv.answers.map((a) => a.exchange.headers['mcp-session-id']), [first]);
 		assert.equal(srv.sessions.size, 2);
 	});
+	scenario('answers a question in a session that is known to be gone elsewhere', LEGACY, async ({ srv, br }) => {
+		await ask(br, 'server/discover');
+		const q = await question(br), [first] = srv.sessions.keys();
+		srv.when((ex) => ex.kind === 'tools/call' && ex.headers['mcp-session-id'] === first, (ex) => ex.reply(404), 1); // another machine of the same server
+		assertText(await call(br, 'echo', { text: 'x' }), 'x');
+		assert.deepEqual(JSON.parse(textOf(await call(br, 'ask', { method: 'elicitation/create', params: FORM }, q))), given.result);
+		assert.deepEqual(srv.answers.map((a) => a.exchange.headers['mcp-session-id']), [first]);
+	});
+	scenario('is not left waiting by a session that is gone everywhere', LEGACY, async ({ srv, br }) => {
+		await ask(br, 'server/discover');
+		const q = await question(br);
+		srv.forget(); // but the stream of the call stays
+		assertText(await call(br, 'echo', { text: 'x' }), 'x');
+		assert.match((await call(br, 'ask', { method: 'elicitation/create', params: FORM }, q)).raw, /outcome_unknown/);
+		assertText(await call(br, 'echo', { text: 'y' }), 'y');
+	});
 	scenario('may have got other capabilities with the retry', LEGACY, async ({ srv, br }) => {
 		await ask(br, 'server/discover');
 		const q = await question(br);

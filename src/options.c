@@ -10,6 +10,7 @@
 #include <assert.h>
 #include <ctype.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #ifndef VERSION
@@ -480,9 +481,14 @@ static int check_files(const struct options *o, struct err *e)
 	const struct { const char *what, *path; } named[] = { { "--cacert", o->cacert }, { "--cert", o->cert }, { "--key", o->key },
 		{ "--private-key-file", o->auth.private_key_file }, { "--store-key-file", o->auth.store_key_file } };
 
-	for (size_t i = 0; i < sizeof(named) / sizeof(*named); i++)
+	struct stat st;
+
+	for (size_t i = 0; i < sizeof(named) / sizeof(*named); i++) {
 		if (named[i].path && access(named[i].path, R_OK))
 			return err_set(e, "%s: can not read %.160s", named[i].what, named[i].path);
+		if (named[i].path && stat(named[i].path, &st) == 0 && S_ISDIR(st.st_mode))
+			return err_set(e, "%s: can not read %.160s: it is a directory", named[i].what, named[i].path);
+	}
 	return 0;
 }
 

@@ -18,7 +18,8 @@
 
 #define DAY ((int64_t)24 * 3600)
 #define SOON (14 * DAY)  /* a certificate that ends within this is worth a warning */
-#define OUR_CERTIFICATE 58 /* libcurl's code: the client's certificate or key is no good */
+#define OUR_CERTIFICATE 58 /* libcurl's codes: the client's certificate or key is no good, */
+#define OUR_AUTHORITIES 77 /* or the file of those that are trusted */
 
 /* ---- name and addresses ------------------------------------------------------------------------------ */
 
@@ -160,6 +161,10 @@ static void tls_failed(struct doctor *d, const struct http_probe *p)
 	doctor_say(d, "TLS", STEP_FAIL, p->tls_us ? p->tls_us : -1, DOCTOR_TLS, "%s", p->result.detail);
 	if (p->result.curl_code == OUR_CERTIFICATE) {
 		doctor_hint(d, "the client certificate or its key can not be used", "--cert and --key: is each a PEM file, and do they belong together?");
+		return;
+	}
+	if (p->result.curl_code == OUR_AUTHORITIES) {
+		doctor_hint(d, "the certificates to trust can not be read here", "--cacert, SSL_CERT_FILE: is it a PEM file with certificates?");
 		return;
 	}
 	if (strstr(p->result.detail, "not yet valid")) {

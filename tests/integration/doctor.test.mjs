@@ -2,7 +2,7 @@
 // network) that misbehaves in exactly that way.
 import fs from 'node:fs';
 import path from 'node:path';
-import { describe, it, assert, run, Server, scratchDirectory, SLOW } from '../lib/scenario.mjs';
+import { describe, it, assert, run, Server, scratchDirectory, ROOT, SLOW } from '../lib/scenario.mjs';
 import { makeCertificates } from '../lib/certificates.mjs';
 
 /** Runs the doctor; gives its steps by name, its exit status and all it said. */
@@ -99,10 +99,11 @@ describe('doctor says what is wrong', () => {
 			failed(await doctor(srv.url, { scratch }), 'TLS', 6, /Test authority.*--cacert/);
 		});
 	});
-	it('TLS: a client certificate that can not be used', async () => {
+	it('TLS: a client certificate, or authorities, that can not be used', async () => {
 		const scratch = scratchDirectory(), pki = makeCertificates(scratch), args = ['--cacert', pki.ca, '--cert', pki.client.cert, '--key', pki.server.key];
 		await withServer({ tls: { cert: fs.readFileSync(pki.server.cert), key: fs.readFileSync(pki.server.key) } }, async (srv) => {
 			failed(await doctor(srv.url, { args, scratch }), 'TLS', 6, /--cert and --key/);
+			failed(await doctor(srv.url, { args: ['--cacert', path.join(ROOT, 'README.md')] }), 'TLS', 6, /--cacert, SSL_CERT_FILE/);
 		});
 	});
 	test('TLS: a port that speaks none', {}, async (srv) => {

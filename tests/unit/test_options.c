@@ -489,6 +489,7 @@ static void bad_usage_is_refused_in_clear_words(void **state)
 		{ { URL, "--client-credentials" }, "needs --client-id" },
 		{ { URL, "--client-credentials", "--device-code", "--client-id", "a" }, "exclude" },
 		{ { URL, "--key", "/dev/null" }, "needs --cert" },
+		{ { URL, "--cacert", "/" }, "--cacert: can not read /: it is a directory" },
 		{ { URL, "--private-key-file", "/nowhere/key" }, "can not read /nowhere/key" },
 		{ { URL, "--store-key-file", "/nowhere/key" }, "can not read /nowhere/key" },
 		{ { URL, "--cacert", "/nowhere/ca.pem" }, "can not read /nowhere/ca.pem" },

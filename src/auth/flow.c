@@ -421,8 +421,11 @@ void auth_on_time(struct auth *a, int64_t now, int64_t wall)
 		if (a->step != STEP_IDLE)
 			flow_fail(a, "no memory for signing in");
 	}
-	if (a->person_until && now >= a->person_until)
+	if (a->person_until && now >= a->person_until) {
+		if (a->step == STEP_PERSON)
+			client_doubt(a);
 		flow_fail(a, "nobody finished the sign-in in time; the next request starts a new one");
+	}
 	if (a->http_again_at && now >= a->http_again_at)
 		flow_resend(a);
 	if (a->poll_at && now >= a->poll_at) {

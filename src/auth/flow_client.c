@@ -40,8 +40,29 @@ int client_scope(struct auth *a)
 	return rc;
 }
 
+void client_forget(struct auth *a)
+{
+	auth_set(&a->rec.client_id, SPAN_NONE);
+	auth_set(&a->rec.client_source, SPAN_NONE);
+	auth_set_secret(&a->rec.client_secret, SPAN_NONE);
+	auth_set(&a->rec.redirect_uri, SPAN_NONE);
+	a->rec.redirect_port = a->rec.client_proven = 0;
+}
+
+void client_doubt(struct auth *a)
+{
+	bool registered = a->rec.client_source && strcmp(a->rec.client_source, "registered") == 0;
+
+	if (!registered || !a->rec.client_proven || a->rec.refresh)
+		return;
+	client_forget(a);
+	flow_do(a, AUTH_DO_SAVE);
+}
+
 void client_on_refused(struct auth *a, const char *error)
 {
+	if (strcmp(error, "invalid_client") == 0 || strcmp(error, "unauthorized_client") == 0)
+		client_doubt(a);
 	if (strcmp(error, "invalid_scope") != 0 || a->step_up || !a->rec.scope)
 		return;
 	auth_set(&a->rec.scope, SPAN_NONE);
@@ -281,6 +302,7 @@ static int read_registration(struct auth *a, struct span body)
 	        "registered");
 	a->rec.client_expires = s && expires > 0 ? expires : 0;
 	a->rec.redirect_port = a->port;
+	a->rec.client_proven = 0;
 	client_redirect_uri(a, uri, sizeof uri);
 	if (auth_set(&a->rec.redirect_uri, a->c.mode == AUTH_MODE_DEVICE ? SPAN_NONE : span_str(uri)))
 		rc = -1;

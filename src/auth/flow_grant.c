@@ -302,6 +302,7 @@ static int take_token(struct auth *a, const struct token_answer *t)
 	if ((t->refresh || a->step != STEP_REFRESH) &&
 	    auth_set_secret(&a->rec.refresh, t->refresh ? secret_reveal(t->refresh) : SPAN_NONE))
 		return -1;
+	a->rec.client_proven = 1;
 	a->rec.obtained = a->wall;
 	a->rec.expires = t->expires_in >= 0 ? a->wall + t->expires_in : 0;
 	a->generation++;
@@ -370,15 +371,6 @@ static void on_refresh_refused(struct auth *a, const struct auth_answer *ans, co
 		flow_fail(a, "the authorization server did not refresh the token (HTTP %d, %s)", ans->status, error);
 }
 
-static void forget_registration(struct auth *a)
-{
-	auth_set(&a->rec.client_id, SPAN_NONE);
-	auth_set(&a->rec.client_source, SPAN_NONE);
-	auth_set_secret(&a->rec.client_secret, SPAN_NONE);
-	auth_set(&a->rec.redirect_uri, SPAN_NONE);
-	a->rec.redirect_port = 0;
-}
-
 static void on_refused(struct auth *a, const struct auth_answer *ans, const struct token_answer *t)
 {
 	bool registered = a->rec.client_source && strcmp(a->rec.client_source, "registered") == 0, forgotten;
@@ -391,7 +383,7 @@ static void on_refused(struct auth *a, const struct auth_answer *ans, const stru
 	}
 	forgotten = registered && strcmp(t->error, "invalid_client") == 0 && !is_passing(ans, t->error);
 	if (forgotten)
-		forget_registration(a);
+		client_forget(a);
 	if (a->step == STEP_REFRESH && strcmp(t->error, "invalid_grant") == 0 && !is_passing(ans, t->error)) {
 		flow_enter(a, STEP_REREAD);
 		flow_load(a, a->rec.issuer);

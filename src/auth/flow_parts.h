@@ -178,6 +178,12 @@ int client_scope(struct auth *a);
 /* The authorization server refused what was asked for, with this error code:
  * scopes of former sign-ins are not asked for again where they may be why. */
 void client_on_refused(struct auth *a, const char *error);
+/* The registration is not used any more. */
+void client_forget(struct auth *a);
+/* A sign-in with a registration that was good once has come to nothing, perhaps
+ * because the server has lost it: it shows that to the person alone. The next
+ * one registers anew, unless a refresh token depends on it. */
+void client_doubt(struct auth *a);
 /* Takes the identity that needs no registration: 1 taken, 0 none, -1 no memory. */
 int client_identity(struct auth *a);
 

@@ -25,7 +25,7 @@ static const struct member {
 #define M(name, kind) { #name, kind, offsetof(struct auth_record, name) }
 	M(url, TEXT), M(issuer, TEXT), M(resource, TEXT), M(token_endpoint, TEXT),
 	M(client_id, TEXT), M(client_secret, SECRET), M(client_auth, TEXT), M(client_source, TEXT),
-	M(client_expires, NUMBER), M(redirect_uri, TEXT), M(redirect_port, SMALL),
+	M(client_expires, NUMBER), M(client_proven, SMALL), M(redirect_uri, TEXT), M(redirect_port, SMALL),
 	M(access, SECRET), M(refresh, SECRET), M(token_type, TEXT), M(scope, TEXT),
 	M(obtained, NUMBER), M(expires, NUMBER), M(dpop_alg, SMALL),
 #undef M

@@ -24,6 +24,7 @@ struct auth_record {
 	char *client_auth;         /* none, client_secret_post, client_secret_basic, private_key_jwt */
 	char *client_source;       /* given, metadata-url, registered */
 	int64_t client_expires;    /* wall seconds; 0: never */
+	int client_proven;         /* 1: a token was given for it */
 	char *redirect_uri;        /* the registered one */
 	int redirect_port;         /* in it; 0: none */
 	struct secret *access, *refresh;

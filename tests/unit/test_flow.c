@@ -1264,6 +1264,53 @@ static void a_registered_port_is_taken_again_or_registered_anew(void **state)
 	world_free(w);
 }
 
+static void a_registration_that_may_be_lost_is_made_anew(void **state)
+{
+	struct auth_config c = { 0 };
+	struct world *w = world_new(&c);
+	int i;
+
+	(void)state;
+	start(w);
+	sign_in(w);
+	/* With a refresh token at stake it is kept. */
+	challenge(w, 2, 403, "Bearer error=insufficient_scope, scope=x");
+	answer(w, 200, PRM);
+	answer(w, 200, META);
+	assert_true(auth_waits_for_person(w->a));
+	pass(w, 300000);
+	assert_string_equal(w->kept.client_id, "cid");
+	for (i = 0; i < 3; i++) {
+		auth_set_secret(&w->kept.refresh, SPAN_NONE);
+		pass(w, 60000);
+		challenge(w, (uint64_t)i + 3, 401, NULL);
+		answer(w, 200, PRM);
+		answer(w, 200, META);
+		if (i == 1) {
+			expect(w, "https://as/register");
+			answer(w, 201, REGISTERED);
+		}
+		assert_true(auth_waits_for_person(w->a));
+		if (i == 2) { /* one that was never good is kept: it is the person who is away */
+			redirect(w, "code=c");
+			answer(w, 200, TOKEN);
+		} else {
+			pass(w, 300000);
+			assert_int_equal(auth_phase(w->a), AUTH_GAVE_UP);
+			assert_true((w->kept.client_id == NULL) == (i == 0));
+		}
+	}
+	auth_set_secret(&w->kept.refresh, SPAN_NONE);
+	w->kept.expires = w->wall;
+	auth_set_secret(&w->kept.access, SPAN_LIT("old"));
+	challenge(w, 9, 401, NULL);
+	answer(w, 200, PRM);
+	answer(w, 200, META);
+	redirect(w, "error=unauthorized_client");
+	assert_null(w->kept.client_id);
+	world_free(w);
+}
+
 static void another_redirect_address_at_the_same_port_is_registered_anew(void **state)
 {
 	struct auth_config c = { .redirect_port = 5000 };
@@ -2167,6 +2214,7 @@ int main(void)
 		cmocka_unit_test(a_given_client_id_is_not_carried_to_another_server),
 		cmocka_unit_test(a_kept_sign_in_is_there_at_once),
 		cmocka_unit_test(a_registered_port_is_taken_again_or_registered_anew),
+		cmocka_unit_test(a_registration_that_may_be_lost_is_made_anew),
 		cmocka_unit_test(another_redirect_address_at_the_same_port_is_registered_anew),
 		cmocka_unit_test(client_credentials_ask_for_a_token_directly),
 		cmocka_unit_test(a_renewal_without_metadata_authenticates_as_before),

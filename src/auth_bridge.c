@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "io/browser.h"
 
+#define WHY_SIZE 512
 #define LOOK_MS 1000         /* how often files are looked at, when something happens anyway */
 
 /* ---- life ---------------------------------------------------------------------------- */
@@ -222,9 +223,16 @@ int64_t auth_bridge_deadline(const struct auth_bridge *ab)
 
 /* ---- what the bridge asks ---------------------------------------------------------------------------- */
 
+static void clean_text(const struct auth_bridge *ab, char *out, size_t n)
+{
+	snprintf(out, n, "%s", auth_text(ab->auth));
+	bridge_hide(ab, out, n);
+}
+
 enum auth_verdict auth_bridge_on_challenge(struct auth_bridge *ab, uint64_t op, unsigned used,
 	const struct http_head *head, int64_t now)
 {
+	char why[WHY_SIZE];
 	enum auth_verdict v;
 
 	/* What is refused may be what --header-file held, an Authorization or not. */
@@ -247,8 +255,8 @@ enum auth_verdict auth_bridge_on_challenge(struct auth_bridge *ab, uint64_t op, 
 	else if (v == AUTH_PARK && auth_phase(ab->auth) == AUTH_GAVE_UP)
 		v = AUTH_REFUSE;
 	if (v == AUTH_REFUSE) {
-		snprintf(ab->text, sizeof ab->text, "Authorization failed: %s.", auth_text(ab->auth));
-		bridge_hide(ab, ab->text, sizeof ab->text);
+		clean_text(ab, why, sizeof why);
+		snprintf(ab->text, sizeof ab->text, "Authorization failed: %s.", why);
 	}
 	return v;
 }
@@ -323,18 +331,19 @@ const char *auth_bridge_url(struct auth_bridge *ab)
 const char *auth_bridge_text(struct auth_bridge *ab)
 {
 	const char *url = bridge_short_url(ab);
+	char why[WHY_SIZE];
 
+	clean_text(ab, why, sizeof why);
 	if (auth_phase(ab->auth) == AUTH_WORKING && url)
 		snprintf(ab->text, sizeof ab->text, "This server needs the user to sign in. Ask the user to open %s in a browser on the "
 			"machine where this runs and to finish the sign-in there (the address works once), then try again.", url);
 	else if (auth_phase(ab->auth) == AUTH_WORKING)
-		snprintf(ab->text, sizeof ab->text, "This server needs authorization: %s. Try again when that is done.", auth_text(ab->auth));
+		snprintf(ab->text, sizeof ab->text, "This server needs authorization: %s. Try again when that is done.", why);
 	else if (auth_phase(ab->auth) == AUTH_GAVE_UP)
-		snprintf(ab->text, sizeof ab->text, "Authorization failed: %s.%s", auth_text(ab->auth),
+		snprintf(ab->text, sizeof ab->text, "Authorization failed: %s.%s", why,
 		         auth_pause(ab->auth, loop_now()) > 0 ? "" : " The next request may start it again.");
 	else if (!ab->text[0])
 		snprintf(ab->text, sizeof ab->text, "This server needs authorization.");
-	bridge_hide(ab, ab->text, sizeof ab->text);
 	return ab->text;
 }
 

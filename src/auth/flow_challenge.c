@@ -77,8 +77,9 @@ static enum auth_verdict start_flow(struct auth *a, struct operation *o, const s
 	a->challenged = true;
 	a->hold_until = a->now + a->c.breaker.hold_ms;
 	a->step_up = step_up;
-	/* When a token was got for this very operation and is refused, a refresh would give its like. */
-	a->fresh = step_up || o->flows > 1;
+	/* When a token was got for this very operation and is refused, a refresh would give its like.
+	 * One that another process has got, perhaps long ago, says nothing of the kind. */
+	a->fresh = step_up || (o->flows > 1 && a->own_generation == a->generation);
 	a->phase = AUTH_WORKING;
 	snprintf(a->text, sizeof a->text, "signing in is under way");
 	flow_begin(a);

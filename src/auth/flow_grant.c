@@ -305,7 +305,7 @@ static int take_token(struct auth *a, const struct token_answer *t)
 	a->rec.client_proven = 1;
 	a->rec.obtained = a->wall;
 	a->rec.expires = t->expires_in >= 0 ? a->wall + t->expires_in : 0;
-	a->generation++;
+	a->own_generation = ++a->generation;
 	return 0;
 }
 

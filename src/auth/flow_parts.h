@@ -77,7 +77,7 @@ struct auth {
 	bool unsaved;                /* it is newer than what is kept */
 	struct jwt_key *dpop;
 	struct buf rs_nonce, as_nonce;
-	unsigned generation;
+	unsigned generation, own_generation; /* own: of the token that was given to this process last */
 	int64_t refresh_at;          /* monotonic; 0: not planned */
 	int refresh_failures;
 

@@ -851,6 +851,34 @@ static void an_operation_of_days_refreshes_each_time(void **state)
 	world_free(w);
 }
 
+static void a_refused_token_of_another_process_is_refreshed(void **state)
+{
+	struct auth_config c = { 0 };
+	struct world *w = world_new(&c);
+
+	(void)state;
+	start(w);
+	sign_in(w);
+	/* Another process has renewed it, and then the server has forgotten them all. */
+	auth_set_secret(&w->kept.access, SPAN_LIT("AT2"));
+	auth_set_secret(&w->kept.refresh, SPAN_LIT("RT2"));
+	assert_int_equal(challenge(w, 2, 401, NULL), AUTH_PARK);
+	assert_header(w, "Authorization: Bearer AT2");
+	assert_int_equal(challenge(w, 2, 401, NULL), AUTH_PARK);
+	answer(w, 200, PRM);
+	answer(w, 200, META);
+	expect(w, "https://as/token");
+	assert_true(form_has(w->body, "refresh_token=RT2"));
+	answer(w, 200, "{\"access_token\":\"AT3\",\"token_type\":\"Bearer\"}");
+	assert_int_equal(w->browses, 1);
+	/* But what it has got itself is its last word. */
+	assert_int_equal(challenge(w, 2, 401, NULL), AUTH_PARK);
+	answer(w, 200, PRM);
+	answer(w, 200, META);
+	assert_int_equal(w->browses, 2);
+	world_free(w);
+}
+
 static void network_trouble_during_a_refresh_is_no_sign_out(void **state)
 {
 	struct auth_config c = { 0 };
@@ -2197,6 +2225,7 @@ int main(void)
 		cmocka_unit_test(a_refresh_that_fails_ahead_of_time_harms_nobody),
 		cmocka_unit_test(a_401_refreshes_after_reading_the_metadata_again),
 		cmocka_unit_test(an_operation_of_days_refreshes_each_time),
+		cmocka_unit_test(a_refused_token_of_another_process_is_refreshed),
 		cmocka_unit_test(network_trouble_during_a_refresh_is_no_sign_out),
 		cmocka_unit_test(trouble_told_as_an_oauth_error_is_no_sign_out),
 		cmocka_unit_test(a_refresh_that_is_refused_for_another_reason_asks_a_person_and_forgets_nothing),

@@ -72,7 +72,7 @@ describe('mcp-holdfast status', () => {
 	});
 
 	scenario('fits 80 columns with a long queue', { env: runtime }, async ({ br, scratch }) => {
-		for (let i = 0; i < 120; i++) br.call('slow', { ms: 2500 });
+		for (let i = 0; i < 120; i++) br.call('slow', { ms: 8000 });
 		await shown(scratch, (x) => x.inFlight === 100 && x.held === 20);
 		const table = await command(scratch, 'status');
 		assert.match(table.stdout, / 100\/20 /);

@@ -330,6 +330,8 @@ void request_refuse(struct session *s, struct request *r, enum error_kind k, con
 	};
 	bool handshake = r->purpose == RQ_HANDSHAKE;
 
+	if (k == ERR_UPSTREAM_UNAVAILABLE && (handshake || s->state == SESSION_DOWN)) /* nothing is tried until the client asks */
+		e.next = "Try again in a moment, and if it keeps failing tell the user that the server can not be reached";
 	if (r->cancelled || eras_spent(r)) {
 		request_drop(s, r);
 		return;

@@ -367,6 +367,7 @@ static void a_handshake_that_is_held_too_long_is_answered(void **state)
 			assert_true(play_next(&p));
 	}
 	assert_true(play_refused(&p, "\"init\"", "upstream_unavailable"));
+	assert_false(play_said(&p, "in the background"));
 	assert_true(p.now <= 1000000 + 25000);
 	play_close(&p);
 }

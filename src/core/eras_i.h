@@ -53,6 +53,7 @@ struct eras {
 	unsigned asking, asking_fails; /* RQ_SUBSCRIBE under way; failed in a row */
 	bool asking_off;       /* to end it */
 	int64_t asking_after;
+	int64_t log_until;     /* messages that came on no request's stream are wanted */
 	int64_t compare_at, compared_at; /* after a gap: what the server offers, with what the client knows */
 	struct input *inputs;
 	unsigned char key[32];

@@ -12,6 +12,7 @@
 #define TEXT_MAX ((size_t)1 << 40)
 #define STATE_LIFE_MS 300000      /* a client has this long to come back with its inputs */
 #define SUBSCRIBES_AT_ONCE 8
+#define LOG_LATE_MS 5000          /* after an answer, messages of its request may still come by another way */
 #define STATE_PREFIX "hf1."
 #define NO_ROOM_FOR_QUESTION "There was not enough memory for the question"
 
@@ -818,16 +819,22 @@ static void wanted_level(struct session *s, struct request *r)
 		set_level(s, level);
 }
 
-/* Messages are for a request that asks for them, not below its level; one that
- * came on no request's stream is for any that does (server/utilities/logging). */
+static bool not_below(struct span wish, struct span level)
+{
+	return wish.p && (log_level_rank(level) < 0 || log_level_rank(wish) <= log_level_rank(level));
+}
+
+/* Messages are for a request that asks for them, not below its level
+ * (server/utilities/logging). One that came on no request's stream is for any
+ * that does, and may be overtaken by its answer. */
 static bool wants_message(const struct session *s, const struct request *r, struct span level)
 {
-	bool one = r && r->purpose == RQ_CLIENT;
-
-	for (r = one ? r : s->ledger.head; r; r = one ? NULL : r->next)
-		if (runs(r) && level_of(r).p && (log_level_rank(level) < 0 || log_level_rank(level_of(r)) <= log_level_rank(level)))
+	if (r && r->purpose == RQ_CLIENT)
+		return not_below(level_of(r), level);
+	for (r = s->ledger.head; r; r = r->next)
+		if (runs(r) && not_below(level_of(r), level))
 			return true;
-	return false;
+	return s->eras->log_until > s->now && not_below(json_get(buf_span(&s->level_params), "level"), level);
 }
 
 bool modern_local(struct session *s, struct request *r)
@@ -881,6 +888,8 @@ bool modern_answer(struct session *s, struct request *r, const struct rpc_msg *m
 	int64_t code;
 	int bad;
 
+	if (level_of(r).p)
+		s->eras->log_until = s->now + LOG_LATE_MS;
 	if (t && t->with_client) { /* the client's id is spent; keep it for the retry */
 		bad = buf_set(&t->answer, m->text);
 		exchange_release(s, r);

@@ -884,7 +884,7 @@ int64_t eras_deadline(const struct session *s)
 
 	if (!e || s->state != SESSION_READY)
 		return 0;
-	int64_t all[] = { e->compare_at, e->subs_due || e->goodbyes ? e->asking_after : 0, e->listen_dirty && eras_l2m(s) ? e->relisten_at : 0 };
+	int64_t all[] = { e->compare_at, (e->subs_due || e->goodbyes) && eras_m2l(s) ? e->asking_after : 0, e->listen_dirty && eras_l2m(s) ? e->relisten_at : 0 };
 	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
 		if (all[i] && (!t || all[i] < t))
 			t = all[i];
@@ -914,6 +914,10 @@ static void listens_lost(struct session *s)
 		request_park(s, r, 0);
 	}
 	subs_free(s);
+	if (e) {
+		subs_free_list(&e->goodbyes);
+		e->subs_due = false;
+	}
 }
 
 void eras_lost(struct session *s, const char *why)

@@ -73,7 +73,7 @@ describe('a legacy client on a server of 2026-07-28', () => {
 			await br.connect();
 			assertText(await br.call('ask', { data: 'x'.repeat(size) }), 'done');
 		});
-	scenario('may take its time while the line is down', { ...MODERN, args: ['--hold-time', '600'] }, async ({ srv, br }) => {
+	scenario('may take its time while the line is down', { ...MODERN, args: ['--hold-time', '600', '--breaker-threshold', '0'] }, async ({ srv, br }) => {
 		srv.clear();
 		modern(srv, { 'tools/call:ask': (ex) => ex.message.params.inputResponses ? text('done') : NEEDS('s') });
 		br.handlers['elicitation/create'] = () => undefined;
@@ -84,6 +84,8 @@ describe('a legacy client on a server of 2026-07-28', () => {
 		await br.logged(/ready > wait/);
 		assert.match((await br.call('echo')).raw, /upstream_unavailable/); // longer than the hold time
 		await srv.listen(srv.port);
+		br.signal('SIGUSR2');
+		await br.logged(/connection is back/);
 		br.raw(JSON.stringify({ jsonrpc: '2.0', id: br.asks[0].id, ...given }));
 		assertText(await c, 'done');
 	});

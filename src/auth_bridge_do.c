@@ -99,6 +99,8 @@ static void note_busy(struct auth_bridge *ab, const char *url)
 	ab->busy = url != NULL;
 	snprintf(ab->busy_url, sizeof ab->busy_url, "%s", url ? url : "");
 	ab->asked++;
+	if (url && ab->tell_person)
+		dprintf(STDERR_FILENO, "Waiting: %s.\n", auth_text(ab->auth));
 }
 
 void bridge_try_lock(struct auth_bridge *ab, int64_t now)

@@ -303,6 +303,27 @@ describe('an authorization server that misbehaves', { concurrency: 4 }, () => {
 });
 
 describe('the commands', { concurrency: 2 }, () => {
+	it('login says that it waits for the sign-in of another process, and where that is', { timeout: 60000 }, async () => {
+		const srv = await Server.start(), as = await AuthServer.start(), scratch = scratchDirectory();
+		protect(srv, as);
+		const b = new Bridge([srv.url, ...QUICK], { scratch, env: NOBODY });
+		try {
+			const waiting = initialize(b);
+			await until(() => SHORT.test(b.stderr), 8000, 'the address');
+			const login = new Bridge(['login', srv.url], { stdio: ['ignore', 'pipe', 'pipe'], scratch, env: NOBODY });
+			await login.logged(/another process/, 8000);
+			await visit(SHORT.exec(login.stderr)[1]);
+			assert.equal((await login.ended).code, 0, login.stderr);
+			assert.ok((await waiting).result);
+			assert.equal(as.seen('/authorize').length, 1);
+			await b.finish();
+		} finally {
+			await b.destroy();
+			await srv.stop();
+			await as.stop();
+		}
+	});
+
 	it('list shows no value of a query', { timeout: 60000 }, async () => {
 		const srv = await Server.start(), as = await AuthServer.start(), scratch = scratchDirectory(), url = `${srv.url}?api_key=query-key-0123456789`;
 		protect(srv, as);

@@ -436,6 +436,8 @@ void grant_on_token(struct auth *a, const struct auth_answer *ans)
 		flow_log(a, AUTH_LOG_DEBUG, "the person has not finished yet");
 	else if (r == TOKEN_REFUSED)
 		on_refused(a, ans, &t);
+	else if (a->step == STEP_REFRESH && a->challenged && (ans->status == 400 || ans->status == 401 || ans->status == 403))
+		client_begin(a); /* refused, in words of its own */
 	else
 		flow_fail(a, "%s", why.text);
 	token_answer_fini(&t);

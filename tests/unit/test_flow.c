@@ -962,6 +962,15 @@ static void a_refresh_that_is_refused_for_another_reason_asks_a_person_and_forge
 	answer(w, 401, "{\"error\":\"invalid_client\"}");
 	assert_int_equal(w->browses, 2);
 	assert_true(w->kept.refresh != NULL);
+	auth_abort(w->a, "test");
+	run(w);
+	challenge(w, 3, 401, NULL);
+	answer(w, 200, PRM);
+	answer(w, 200, META);
+	assert_true(form_has(w->body, "refresh_token=RT1"));
+	answer(w, 400, "{\"detail\":\"no such token\"}"); /* or says it in words of its own */
+	assert_int_equal(w->browses, 3);
+	assert_true(w->kept.refresh != NULL);
 	world_free(w);
 }
 

@@ -17,6 +17,11 @@ struct span {
 
 static inline struct span span_make(const char *p, size_t n) { return (struct span){ p, n }; }
 static inline struct span span_str(const char *s) { return (struct span){ s, s ? strlen(s) : 0 }; }
+/* A byte order mark in front may be ignored (RFC 8259, 8.1). */
+static inline struct span span_without_mark(struct span s)
+{
+	return s.n >= 3 && memcmp(s.p, "\xef\xbb\xbf", 3) == 0 ? span_make(s.p + 3, s.n - 3) : s;
+}
 static inline bool span_eq(struct span a, struct span b) { return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0); }
 static inline bool span_is(struct span a, const char *s) { size_t n = strlen(s); return a.p && a.n == n && memcmp(a.p, s, n) == 0; }
 

@@ -4,8 +4,6 @@
 
 #include "core/session_i.h"
 
-#define LINGER_MS 2000                 /* a response stream may end this long after its answer */
-
 /* A list that could not be learned can not be compared with a later one: it counts as changed then. */
 void exchange_learn_page(struct session *s, const struct request *r, enum catalog_list l, struct span result)
 {
@@ -108,9 +106,7 @@ void exchange_release(struct session *s, struct request *r)
 	if (!x || (!x->sse && !x->json))
 		return;
 	if (x->sse) {
-		x->linger_until = s->now + LINGER_MS;
-		s->lingering++;
-		session_due(s, x->linger_until);
+		xfer_linger(s, x);
 		/* A server may answer before it has read all: the body stays as long as the transfer. */
 		if (r->upstream.len && x->kind == XF_REQUEST)
 			buf_move(&x->rest, &r->upstream);

@@ -25,6 +25,29 @@ static bool type_may_be_json(struct span ct)
 	return false;
 }
 
+/* The server has taken what was sent, and that is all there is to know. Some answer
+ * with a stream all the same: what is said there is heard for as long as after an answer. */
+static enum body_mode taken(struct session *s, struct xfer *x, const struct http_head *h)
+{
+	struct outmsg *m = x->om;
+
+	x->answered = true;
+	if (x->kind == XF_STEP) {
+		replay_on_initialized_sent(s, true);
+	} else {
+		x->om = NULL;
+		buf_move(&x->rest, &m->line); /* it may not have read all: the body stays as long as the transfer */
+		outbox_on_done(s, m, x, VERDICT_ACCEPTED, true, "");
+		s->pump_due = true;
+	}
+	if (!type_is(h->content_type, "text/event-stream"))
+		return BODY_DISCARD;
+	x->sse = true;
+	sse_init(&x->parser, s->c->max_message);
+	xfer_linger(s, x);
+	return BODY_STREAM;
+}
+
 enum body_mode session_on_head(struct session *s, uint64_t token, const struct http_head *h, int64_t now)
 {
 	struct xfer *x = xfer_find(s, token);
@@ -48,6 +71,8 @@ enum body_mode session_on_head(struct session *s, uint64_t token, const struct h
 	}
 	if (x->kind == XF_STREAM)
 		return stream_on_head(s, x, h);
+	if (h->status >= 200 && h->status < 300 && (x->om || x->kind == XF_STEP))
+		return taken(s, x, h);
 	if (h->status >= 200 && h->status < 300 && x->rq &&
 	    (x->rq->purpose == RQ_HANDSHAKE || x->rq->purpose == RQ_INIT) && s->trying == ERA_HTTP)
 		session_set_session_id(s, h->session_id);
@@ -91,12 +116,6 @@ static void on_event(struct session *s, struct xfer *x, const struct sse_event *
 	if (ev->data.n == 0 || !span_is(ev->type, "message"))
 		return;
 	exchange_message(s, r, ev->data);
-}
-
-/* A byte order mark may be ignored (RFC 8259, 8.1). */
-static struct span without_mark(struct span s)
-{
-	return s.n >= 3 && memcmp(s.p, "\xef\xbb\xbf", 3) == 0 ? span_make(s.p + 3, s.n - 3) : s;
 }
 
 bool session_on_data(struct session *s, uint64_t token, char **p, size_t *n, bool whole, int64_t now)
@@ -143,7 +162,7 @@ bool session_on_data(struct session *s, uint64_t token, char **p, size_t *n, boo
 		return *n > 0;
 	}
 	if (x->json && whole) {
-		struct span all = without_mark(span_make(*p, *n));
+		struct span all = span_without_mark(span_make(*p, *n));
 		struct request *r = x->rq;
 		struct rpc_msg m;
 
@@ -210,19 +229,22 @@ void session_on_done(struct session *s, uint64_t token, const struct http_result
 		struct rpc_msg m;
 		struct exchange_facts ef = { .era = s->era, .status = x->status, .had_session = x->had_session,
 			.retry_after = x->retry_after_ms >= 0, .insufficient_scope = x->insufficient_scope };
+		if (x->answered)
+			break;
 		if (x->body.len) {
 			rpc_parse(buf_data(&x->body), x->body.len, &m);
 			if (m.kind == RPC_ERROR)
 				ef.msg = &m;
 		}
 		if (res->outcome == HTTP_OK)
-			outbox_on_done(s, x->om, x, x->status == 200 ? VERDICT_ACCEPTED : verdict_of(&ef), true, "refused");
+			outbox_on_done(s, x->om, x, verdict_of(&ef), true, "refused");
 		else
 			outbox_on_done(s, x->om, x, VERDICT_UNKNOWN, f.may_have_run, f.what);
 		break;
 	}
 	case XF_STEP:
-		replay_on_initialized_sent(s, res->outcome == HTTP_OK && x->status >= 200 && x->status < 300);
+		if (!x->answered)
+			replay_on_initialized_sent(s, false);
 		break;
 	case XF_DELETE:
 		s->delete_xfer = 0;

@@ -300,9 +300,12 @@ static void client_batch(struct session *s, const struct rpc_msg *m)
 
 void intake_line(struct session *s, struct span line, struct buf *big)
 {
+	struct span bare = s->client_seen ? line : span_without_mark(line);
 	struct rpc_msg m;
 
-	rpc_parse(line.p, line.n, &m);
+	if (bare.n != line.n)
+		big = NULL; /* its block holds more than the message */
+	rpc_parse(bare.p, bare.n, &m);
 	if (m.has_newline) {
 		refuse_line(s, m.id, -32700, "a raw line break inside the message");
 		return;

@@ -362,7 +362,7 @@ int64_t session_deadline(const struct session *s)
 {
 	int64_t t = s->next_due;
 	int64_t all[] = { s->state == SESSION_WAIT ? s->wait_until : 0, stream_deadline(s), keepalive_deadline(s), outbox_deadline(s),
-		offline_deadline(s), eras_deadline(s), s->eof || s->signalled ? s->drain_until : 0, s->pump_due && s->parked ? s->now : 0 };
+		offline_deadline(s), eras_deadline(s), s->eof || s->signalled ? s->drain_until : 0, s->pump_due && (s->parked || s->outbox) ? s->now : 0 };
 
 	if (s->ended)
 		return 0;

@@ -304,6 +304,8 @@ void xfer_cancel(struct session *s, uint64_t token);
 bool xfer_starting(const struct session *s);
 /* The sign-in is over: c for those whose 401 has come, but whose end has not. */
 void xfers_signed(struct session *s, enum challenge c, struct span text);
+/* All it was made for has come: its stream may end by itself for a while. */
+void xfer_linger(struct session *s, struct xfer *x);
 void xfer_free(struct session *s, struct xfer *x);
 /* Posts it. 0, or -1 when there was no memory (then it was refused already). */
 int request_post(struct session *s, struct request *r);

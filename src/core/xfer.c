@@ -5,6 +5,7 @@
 
 #include "core/session_i.h"
 
+#define LINGER_MS 2000                    /* a response stream may end this long after its answer */
 #define VERDICT_BODY ((size_t)1 << 20) /* of an error body that is kept for judging */
 
 struct xfer *xfer_find(struct session *s, uint64_t token)
@@ -83,6 +84,13 @@ void xfer_free(struct session *s, struct xfer *x)
 	s->live_xfers--;
 	x->next = s->free_xfers;
 	s->free_xfers = x;
+}
+
+void xfer_linger(struct session *s, struct xfer *x)
+{
+	x->linger_until = s->now + LINGER_MS;
+	s->lingering++;
+	session_due(s, x->linger_until);
 }
 
 void xfers_signed(struct session *s, enum challenge c, struct span text)

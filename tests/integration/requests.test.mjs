@@ -37,6 +37,13 @@ describe('the same bytes', { concurrency: 4 }, () => {
 		assertText(await br.call('echo'), 'a\nb');
 	});
 
+	scenario('a byte order mark before the first line is no part of it', { connect: false }, async ({ srv, br }) => {
+		const p = br.expect('i');
+		br.raw(Buffer.from('\ufeff{"jsonrpc":"2.0","id":"i","method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"c","version":"1"}}}\n'));
+		assertResult(await p);
+		assert.equal(srv.seen('initialize')[0].body[0], '{'.charCodeAt(0));
+	});
+
 	scenario('lines that end in CRLF and blank lines between are understood', {}, async ({ br }) => {
 		const p = br.expect('crlf');
 		br.raw(Buffer.from('\n\r\n{"jsonrpc":"2.0","id":"crlf","method":"ping"}\r\n\n'));

@@ -1,6 +1,6 @@
 // Streamable HTTP: what each version puts on the wire, and how it ends.
 import zlib from 'node:zlib';
-import { assert, assertFailure, assertResult, assertText, describe, never, pause, scenario, textOf, until } from '../lib/scenario.mjs';
+import { assert, assertFailure, assertResult, assertText, describe, never, pause, scenario, SLOW, textOf, until } from '../lib/scenario.mjs';
 
 const POSTS = (srv) => srv.exchanges.filter((e) => e.method === 'POST');
 
@@ -45,6 +45,25 @@ describe('Streamable HTTP', { concurrency: 4 }, () => {
 		await br.request('ping');
 		assert.equal(br.lines.length, before + 1);
 	});
+
+	for (const [what, answer] of Object.entries({
+		'200 and a stream that stays open': (e) => { e.stream().event({ data: { jsonrpc: '2.0', method: 'notifications/x' } }); },
+		'200 and a body that never ends': (e) => { e.write('HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nok'); },
+		'202 and a body that never ends': (e) => { e.write('HTTP/1.1 202 Accepted\r\nTransfer-Encoding: chunked\r\n\r\n'); },
+	})) {
+		scenario(`a notification that is answered with ${what} is taken, and holds nothing up`, { connect: false }, async ({ srv, br }) => {
+			srv.when((e) => e.message?.method?.startsWith('notifications/'), answer);
+			await br.connect();
+			const from = performance.now();
+			assertText(await br.call('echo'));
+			br.notify('notifications/roots/list_changed');
+			assertText(await br.call('echo'));
+			assert.ok(performance.now() - from < 4000 * SLOW, 'held up');
+			if (/stream/.test(what)) await br.notified('notifications/x');
+			await pause(300);
+			for (const m of ['notifications/initialized', 'notifications/roots/list_changed']) assert.equal(srv.count(m), 1, m);
+		});
+	}
 
 	scenario('nothing but initialize is sent before the client says initialized', { connect: false }, async ({ srv, br }) => {
 		await br.request('initialize', { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'c', version: '1' } });

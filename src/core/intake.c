@@ -260,6 +260,23 @@ static void client_notification(struct session *s, const struct rpc_msg *m, stru
 	outbox_add(s, m->text, big, false);
 }
 
+/* True: a call that still runs in the session before this one may have asked; that one is answered. */
+static bool answer_old_session(struct session *s, const struct rpc_msg *m, uint64_t epoch)
+{
+	const struct request *asker = NULL;
+	size_t n = 0;
+
+	if (epoch != s->old_epoch || !s->old_headers.len)
+		return false;
+	for (const struct request *r = s->ledger.head; r; r = r->next) {
+		if (r->purpose != RQ_CLIENT || r->epoch != epoch || (r->state != REQ_SENT && r->state != REQ_STREAMING))
+			continue;
+		asker = r;
+		n++;
+	}
+	return n && outbox_add_to(s, m->text, buf_span(&s->old_headers), n == 1 ? asker->token : 0) == 0;
+}
+
 static void client_answer(struct session *s, const struct rpc_msg *m, struct buf *big)
 {
 	uint64_t epoch;
@@ -271,7 +288,8 @@ static void client_answer(struct session *s, const struct rpc_msg *m, struct buf
 		return;
 	}
 	if (epoch != s->epoch) {
-		session_note(s, NOTE_INFO, "dropped an answer to a request of a session that is gone");
+		if (!answer_old_session(s, m, epoch))
+			session_note(s, NOTE_INFO, "dropped an answer to a request of a session that is gone");
 		return;
 	}
 	outbox_add(s, m->text, big, true);

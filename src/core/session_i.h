@@ -153,6 +153,8 @@ struct session {
 	struct outmsg *outbox, **outbox_tail;
 	uint64_t out_seq, out_done;  /* last queued, last finished barrier notification */
 	size_t outbox_len;
+	struct buf old_headers;      /* of the session before this one, while calls may run on in it */
+	uint64_t old_epoch;
 	struct srvreq *srvreqs;
 	size_t nsrvreqs;
 

@@ -173,6 +173,22 @@ describe('a lost session', { concurrency: 4 }, () => {
 		const last = srv.seen('tools/call').at(-1);
 		assert.ok(last.headers['mcp-protocol-version'] === '2025-06-18' || last.headers['mcp-protocol-version'] === undefined);
 	});
+
+	for (const lost of [false, true]) {
+		scenario(`of a call whose question is open, lost by another request: the answer goes to the session that asked${lost ? ', and the call is told when that has gone' : ''}`, { server: { respond: 'sse' } }, async ({ srv, br }) => {
+			const [first] = srv.sessions.keys();
+			let answer;
+			br.handlers['elicitation/create'] = () => new Promise((ok) => { answer = () => ok({ result: { action: 'decline' } }); });
+			const c = br.call('ask', { method: 'elicitation/create', params: { message: 'who?', requestedSchema: { type: 'object', properties: {} } } });
+			await until(() => answer, 5000, 'the question');
+			srv.when((e) => e.kind === 'tools/call' && e.headers['mcp-session-id'] === first, (e) => e.reply(404), 1);
+			assertText(await br.call('echo', { text: 'x' }), 'x');
+			if (lost) srv.when((e) => e.headers['mcp-session-id'] === first, (e) => e.reply(404));
+			answer();
+			if (lost) assertFailure(await c, 'outcome_unknown');
+			else assertResult(await c);
+		});
+	}
 });
 
 describe('no lost session', { concurrency: 4 }, () => {

@@ -11,8 +11,6 @@
 
 #define TEXT_MAX ((size_t)1 << 40)
 #define COMPARE_MS 5000      /* between comparisons after breaks of subscriptions */
-#define MIRROR_TRIES 3       /* to list them, for one call */
-#define MIRROR_PAGES_MAX 100 /* of the tool list, looked through for header mirrors */
 
 static const char *const meta_keys[] = { META_VERSION, META_CLIENT_INFO, META_CLIENT_CAPS, META_LOG_LEVEL };
 
@@ -80,8 +78,6 @@ struct translation *translation_get(struct request *r)
 	r->extra = t;
 	return t;
 }
-
-static void mirrors_over(struct session *s, bool listed);
 
 void eras_forget_request(struct session *s, struct request *r)
 {
@@ -457,201 +453,6 @@ bool eras_local(struct session *s, struct request *r)
 	return eras_m2l(s) && modern_local(s, r);
 }
 
-/* -32022: does the server offer the version after all? Legacy ones it may offer too. */
-static void offered(const struct rpc_msg *m, bool *modern, bool *legacy)
-{
-	struct json_iter it;
-	struct span v;
-	char text[16];
-
-	*modern = *legacy = false;
-	json_iter(&it, json_path(m->error, "data", "supported", NULL));
-	while (json_next(&it, NULL, &v)) {
-		*modern |= json_string_is(v, VERSION_MODERN);
-		*legacy |= version_read(v, text) && version_is_known_legacy(text);
-	}
-}
-
-bool eras_modern_offered(const struct session *s)
-{
-	struct rpc_msg refusal = { .error = buf_span(&s->init_error) };
-	bool modern, legacy;
-
-	offered(&refusal, &modern, &legacy);
-	return modern;
-}
-
-/* What the server says of itself now. 0, or -1: no memory. */
-int eras_rediscovered(struct session *s, const struct rpc_msg *m)
-{
-	struct eras *e = eras_get(s);
-
-	if (e && eras_l2m(s) && !span_eq(json_get(m->result, "capabilities"), json_get(buf_span(&e->discover), "capabilities")))
-		e->listen_dirty = true;
-	if (!e || buf_set(&e->discover, m->kind == RPC_RESULT ? m->result : SPAN_NONE) != 0)
-		return -1;
-	if (m->kind == RPC_RESULT)
-		offline_learn_handshake(s, m->result);
-	return 0;
-}
-
-static void discovered(struct session *s, struct request *r, const struct rpc_msg *m)
-{
-	struct eras *e = eras_get(s);
-	int64_t code = 0;
-	bool offline, revived = s->state == SESSION_REVIVE;
-	bool modern = m->kind == RPC_RESULT ? json_type(json_get(m->result, "supportedVersions")) == '['
-		: rpc_error_code(m, &code) && (code == -32022 || code == -32021 || code == -32020);
-
-	if (m->kind == RPC_ERROR && code == -32022) {
-		bool ours, legacy;
-		offered(m, &ours, &legacy);
-		if (ours && e && !e->asked_again) {
-			e->asked_again = true;
-			request_drop(s, r);
-			request_new_own(s, &r, RQ_DISCOVER, "server/discover", SPAN_NONE);
-			if (r)
-				request_post(s, r);
-			else
-				session_line_down(s, "out of memory", -1, -1);
-			return;
-		}
-		modern = ours || !legacy;
-	}
-	if (!modern) {
-		request_drop(s, r);
-		probe_not_modern(s);
-		return;
-	}
-	s->era = ERA_MODERN;
-	if (eras_rediscovered(s, m) != 0) {
-		s->era = ERA_NONE;
-		request_drop(s, r);
-		session_line_down(s, "out of memory", -1, -1);
-		return;
-	}
-	e->asked_again = false;
-	s->discover_breaks = 0;
-	request_drop(s, r);
-	snprintf(s->version, sizeof(s->version), "%s", VERSION_MODERN);
-	session_rebuild_headers(s);
-	session_succeeded(s);
-	session_note(s, NOTE_INFO, "connected (%s, protocol %s)", era_name(s->era), s->version);
-	if (s->handshake) {
-		if (m->kind == RPC_ERROR) {
-			request_refuse(s, s->handshake, ERR_UNSUPPORTED, "The server speaks only protocol versions that can not be translated for this client", -1);
-			return;
-		}
-		if (legacy_initialize_result(s, s->handshake, buf_span(&e->discover)) != 0) {
-			request_refuse(s, s->handshake, ERR_BAD_UPSTREAM, NO_ROOM, -1);
-			return;
-		}
-	}
-	offline = s->offline;
-	e->listen_dirty |= (offline || revived) && !s->client_modern;
-	session_ready(s);
-	if (offline || revived) /* the client was told of another time */
-		replay_after(s);
-}
-
-/* The calls that wait for the mirrors go once more, whatever came of it. listed:
- * what there is to know is known. */
-static void mirrors_over(struct session *s, bool listed)
-{
-	s->eras->mirrors = NULL;
-	for (struct request *q = s->ledger.head; q; q = q->next) {
-		struct translation *t = q->extra;
-		if (!t || !t->mirrors_due)
-			continue;
-		t->mirrors_due = false;
-		t->mirrored = listed ? MIRROR_TRIES : t->mirrored + 1;
-		q->not_before = 0;
-	}
-	session_due(s, s->now);
-}
-
-static bool list_mirrors(struct session *s, struct span cursor)
-{
-	struct eras *e = s->eras;
-	struct request *r = NULL;
-	struct buf params;
-	int bad = 0;
-
-	buf_init(&params, TEXT_MAX);
-	if (cursor.p)
-		bad = buf_puts(&params, "{\"cursor\":") || buf_add(&params, cursor) || buf_puts(&params, "}");
-	if (!bad)
-		request_new_own(s, &r, RQ_MIRROR, "tools/list", buf_span(&params));
-	buf_fini(&params);
-	e->mirrors = r;
-	return r && request_post(s, r) == 0;
-}
-
-/* A page of the tool list came again because header mirrors did not fit. The
- * client has not seen it, so it teaches mirrors alone. */
-static void mirrors_came(struct session *s, struct request *r, const struct rpc_msg *m)
-{
-	struct span cursor = json_get(m->result, "nextCursor"), last = json_get(r->params, "cursor");
-	struct buf next;
-
-	if (m->kind != RPC_RESULT || catalog_learn_tools(s->catalog, m->result) != 0 || json_type(cursor) != '"' || cursor.n <= 2 ||
-	    span_eq(cursor, last) || ++s->eras->mirror_pages >= MIRROR_PAGES_MAX) {
-		mirrors_over(s, m->kind == RPC_RESULT);
-		request_drop(s, r);
-		return;
-	}
-	s->eras->mirrors = NULL;
-	buf_init(&next, TEXT_MAX);
-	if (buf_add(&next, cursor) != 0 || !list_mirrors(s, buf_span(&next)))
-		mirrors_over(s, false);
-	buf_fini(&next);
-	request_drop(s, r);
-}
-
-/* -32020: true when r waits for the tools to be listed again. */
-static bool mirrors_refused(struct session *s, struct request *r)
-{
-	struct translation *t = translation_get(r);
-	struct eras *e = eras_get(s);
-
-	if (!t || !e || t->mirrored >= MIRROR_TRIES)
-		return false;
-	if (!e->mirrors) {
-		session_note(s, NOTE_INFO, "the server refused the header mirrors; listing its tools again");
-		e->mirror_pages = 0;
-		if (!list_mirrors(s, SPAN_NONE))
-			return false;
-	}
-	t->mirrors_due = true;
-	exchange_release(s, r);
-	request_park(s, r, s->now + s->c->request_timeout_ms);
-	return true;
-}
-
-static void warn_tool(void *arg, struct span name, const char *reason)
-{
-	session_note(arg, NOTE_WARN, "tool '%.*s' is hidden from the client: %s", (int)(name.n < 120 ? name.n : 120), name.p, reason);
-}
-
-/* A modern server's tools whose header annotations are invalid are not shown,
- * even if there is no memory to leave them out. */
-static bool filter_tools(struct session *s, struct request *r, const struct rpc_msg *m)
-{
-	struct buf b;
-	int n;
-
-	buf_init(&b, TEXT_MAX);
-	n = catalog_filter_tools(m->result, &b, warn_tool, s);
-	if (n > 0) {
-		exchange_learn_page(s, r, LIST_TOOLS, buf_span(&b));
-		eras_send_answer(s, r, "result", buf_span(&b));
-	} else if (n < 0) {
-		exchange_answer_lost(s, r);
-	}
-	buf_fini(&b);
-	return n != 0;
-}
-
 /* A result that names the subscription by the id it had upstream. */
 static bool listen_ended(struct session *s, struct request *r, const struct rpc_msg *m)
 {
@@ -676,7 +477,7 @@ bool eras_answer(struct session *s, struct request *r, const struct rpc_msg *m)
 
 	switch (r->purpose) {
 	case RQ_DISCOVER:
-		discovered(s, r, m);
+		eras_discovered(s, r, m);
 		return true;
 	case RQ_LISTEN: /* it ended in good order, or is refused; the former is opened again, at the pace of a failure if it was short */
 		if (m->kind == RPC_RESULT && s->eras->listen == r) {
@@ -700,43 +501,10 @@ bool eras_answer(struct session *s, struct request *r, const struct rpc_msg *m)
 	if (eras_m2l(s))
 		return modern_answer(s, r, m);
 	if (s->era == ERA_MODERN && m->kind == RPC_RESULT && span_is(r->method, "tools/list"))
-		return filter_tools(s, r, m);
+		return mirrors_filter(s, r, m);
 	if (s->era == ERA_MODERN && s->client_modern && span_is(r->method, "subscriptions/listen"))
 		return listen_ended(s, r, m);
 	return false;
-}
-
-/* server/discover met trouble, which says nothing of what the server is; a legacy
- * one may break off each time, though. */
-static bool discover_broke(struct session *s, const struct failure *f)
-{
-	if (f->line || f->retry_after_ms >= 0)
-		return true;
-	if (!s->handshake)
-		return f->may_have_run || f->kind == ERR_UPSTREAM_UNAVAILABLE;
-	return (f->stale || f->kind == ERR_UPSTREAM_UNAVAILABLE || f->kind == ERR_RATE_LIMITED) && s->discover_breaks++ < DISCOVER_BREAKS;
-}
-
-static void discover_failed(struct session *s, const struct failure *f, const char *what)
-{
-	if (s->state == SESSION_REVIVE) {
-		if (f->kind == ERR_AUTH_REQUIRED)
-			session_auth_refused(s, what);
-		else if (f->line || f->retry_after_ms >= 0)
-			session_line_down(s, what, f->retry_after_ms, -1);
-		else
-			replay_next(s, what);
-		return;
-	}
-	if (s->state != SESSION_PROBE)
-		return;
-	/* For a legacy client initialize is still to come: it will see what is wrong. */
-	if (f->kind == ERR_AUTH_REQUIRED && !s->handshake)
-		session_auth_refused(s, what);
-	else if (discover_broke(s, f))
-		session_line_down(s, what, f->retry_after_ms, -1);
-	else
-		probe_not_modern(s);
 }
 
 void eras_failed(struct session *s, struct request *r, const struct failure *f)
@@ -747,7 +515,7 @@ void eras_failed(struct session *s, struct request *r, const struct failure *f)
 	switch (r->purpose) {
 	case RQ_DISCOVER:
 		request_drop(s, r);
-		discover_failed(s, f, what);
+		eras_discover_failed(s, f, what);
 		break;
 	case RQ_LISTEN: {
 		bool line = f->line;
@@ -889,128 +657,6 @@ int64_t eras_deadline(const struct session *s)
 		if (all[i] && (!t || all[i] < t))
 			t = all[i];
 	return t;
-}
-
-/* ---- a server that changes its era ---------------------------------------------------------------------- */
-
-/* What was subscribed to in one era is to be said in the other. */
-static void listens_lost(struct session *s)
-{
-	struct eras *e = s->eras;
-
-	if (e && e->listen)
-		request_drop(s, e->listen);
-	if (e && e->old_listen)
-		request_drop(s, e->old_listen);
-	if (!s->client_modern)
-		return;
-	for (struct request *r = s->ledger.head; r; r = r->next) {
-		struct translation *t = r->is_listen ? r->extra : NULL;
-		if (!t || !t->local)
-			continue;
-		t->local = false;
-		r->patient_until = 0;
-		listen_broke(r);
-		request_park(s, r, 0);
-	}
-	subs_free(s);
-	if (e) {
-		subs_free_list(&e->goodbyes);
-		e->subs_due = false;
-	}
-}
-
-void eras_lost(struct session *s, const char *why)
-{
-	struct eras *e = eras_get(s);
-	struct span level = json_get(buf_span(&s->level_params), "level");
-
-	session_note(s, NOTE_WARN, "the server is of another protocol era by now: %s", why);
-	if (e && !s->client_modern && level.p)
-		buf_set(&e->level, level);
-	session_forget(s);
-	listens_lost(s);
-	s->era = s->known_era = ERA_NONE;
-	s->epoch++;
-	s->force_init = true;
-	session_set_session_id(s, SPAN_NONE);
-	if (s->client_modern)
-		probe_begin(s);
-	else
-		replay_begin(s);
-}
-
-/* Only this is said of nothing that has run. */
-static bool offers_modern(const struct rpc_msg *m)
-{
-	bool modern = false, legacy;
-	int64_t code;
-
-	if (rpc_error_code(m, &code) && code == -32022)
-		offered(m, &modern, &legacy);
-	return modern;
-}
-
-bool eras_outgrown(struct session *s, const struct xfer *x, struct request *r, const struct rpc_msg *m)
-{
-	bool handshakes = (s->era == ERA_HTTP || s->era == ERA_SSE) && !version_text_is_modern(s->version);
-	bool late = x->epoch != s->epoch && x->had_session; /* sent before that was found out */
-
-	if (s->c->legacy_only || s->state == SESSION_DRAIN || !(handshakes || late))
-		return false;
-	switch (r->purpose) {
-	case RQ_CLIENT:
-		if (r->revives || !offers_modern(m))
-			return false;
-		r->revives++;
-		r->why = RETRY_SESSION;
-		request_park(s, r, 0);
-		break;
-	case RQ_PING: case RQ_PROBE: case RQ_RELIST: case RQ_INIT:
-		request_drop(s, r);
-		break;
-	default:
-		return false;
-	}
-	if (!late)
-		eras_lost(s, "it refused a request as 2026-07-28 does");
-	return true;
-}
-
-/* Codes that a server of 2026-07-28 may well use. */
-static bool is_of_modern(const struct rpc_msg *m)
-{
-	int64_t code;
-
-	if (m->kind == RPC_RESULT)
-		return json_type(json_get(m->result, "supportedVersions")) == '[';
-	return rpc_error_code(m, &code) && code <= -32020 && code >= -32099;
-}
-
-void eras_doubt(struct session *s, const struct xfer *x, const struct rpc_msg *m)
-{
-	int64_t code;
-
-	if (s->era != ERA_MODERN || s->state != SESSION_READY || s->ping || (x->status != 400 && x->status != 404 && x->status != 405))
-		return;
-	if (m && rpc_error_code(m, &code) && (is_of_modern(m) || (code <= -32600 && code >= -32700)))
-		return;
-	if (s->eras->doubted_at && s->now - s->eras->doubted_at < s->c->max_retry_ms)
-		return;
-	s->eras->doubted_at = s->now;
-	request_new_own(s, &s->ping, RQ_PING, "server/discover", SPAN_NONE);
-	if (s->ping)
-		request_post(s, s->ping);
-}
-
-bool eras_disproved(struct session *s, const struct rpc_msg *m)
-{
-	int64_t code;
-
-	if (s->era != ERA_MODERN || (m && (is_of_modern(m) || (rpc_error_code(m, &code) && code == -32603))))
-		return false;
-	eras_lost(s, "it does not know server/discover");
-	return true;
 }
 
 void eras_pump(struct session *s)

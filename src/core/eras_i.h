@@ -1,6 +1,6 @@
 /* The inside of the translation between eras, shared by eras.c (both ways),
- * eras_legacy.c (legacy client, modern server) and eras_modern.c (modern
- * client, legacy server). */
+ * eras_discover.c, eras_mirror.c, eras_legacy.c (legacy client, modern server) and,
+ * for a modern client on a legacy server, eras_modern.c, eras_listen.c and eras_input.c. */
 #ifndef CORE_ERAS_I_H
 #define CORE_ERAS_I_H
 
@@ -84,6 +84,21 @@ bool eras_try_answer(struct session *s, struct request *r, const char *member, s
 /* Passes on text with one part replaced, a notification. */
 void eras_send_edited(struct session *s, struct span text, struct json_edit e);
 
+/* ---- eras_discover.c ---- */
+/* An answer to a server/discover of ours, which is dropped; or none. */
+void eras_discovered(struct session *s, struct request *r, const struct rpc_msg *m);
+void eras_discover_failed(struct session *s, const struct failure *f, const char *what);
+
+/* ---- eras_mirror.c ---- */
+/* -32020: true when r waits for the tools to be listed again. */
+bool mirrors_refused(struct session *s, struct request *r);
+/* A page of that list. */
+void mirrors_came(struct session *s, struct request *r, const struct rpc_msg *m);
+/* The list is at its end, or will not come. listed: what there is to know is known. */
+void mirrors_over(struct session *s, bool listed);
+/* True: the tools/list result was passed on without the tools whose annotations are wrong. */
+bool mirrors_filter(struct session *s, struct request *r, const struct rpc_msg *m);
+
 /* ---- eras_legacy.c ---- */
 /* 0, or -1: no memory; r still waits. */
 int legacy_initialize_result(struct session *s, struct request *r, struct span discover);
@@ -100,10 +115,20 @@ bool modern_answer(struct session *s, struct request *r, const struct rpc_msg *m
 bool modern_inbound(struct session *s, struct request *r, const struct rpc_msg *m);
 /* What the client says of itself in every request. 0, or -1: no memory, and nothing has changed. */
 int modern_learn_client(struct session *s, const struct rpc_msg *m);
-void modern_forget(struct session *s, struct request *r);
-/* Says the next subscriptions to a legacy server. */
-void modern_subscribe(struct session *s);
 /* Appends the result of server/discover that stands for this result of initialize. */
 int modern_discover(struct span init, struct buf *out);
+
+/* ---- eras_listen.c ---- */
+/* A subscriptions/listen of the client: acknowledged here. */
+void modern_listen(struct session *s, struct request *r);
+/* Says the next subscriptions to a legacy server. */
+void modern_subscribe(struct session *s);
+void modern_forget(struct session *s, struct request *r);
+
+/* ---- eras_input.c ---- */
+/* r comes with this requestState: false when its call has ended and it may go out anew. */
+bool modern_retry(struct session *s, struct request *r, struct span state);
+/* A request of the server: answered here, tied to a call, or refused. */
+void modern_asked(struct session *s, struct request *r, const struct rpc_msg *m);
 
 #endif

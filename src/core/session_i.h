@@ -435,13 +435,22 @@ void stream_schedule(struct session *s, bool failed);
 /* The `retry` that the server gave for it; 0: none. */
 int64_t stream_pace(const struct session *s);
 
-/* ---- replay.c ----------------------------------------------------------------------------------- */
+/* ---- probe.c ------------------------------------------------------------------------------------ */
+#define DISCOVER_MS 5000 /* a legacy server may leave an unknown request unanswered */
 void probe_begin(struct session *s);
 void probe_next(struct session *s, const char *why);
 /* The client is told why the server refused its initialize; false when it did not. */
 bool probe_refused(struct session *s);
 /* server/discover was not answered as a modern server does. */
 void probe_not_modern(struct session *s);
+/* With which transport a round begins, and what it has not tried yet (ERA_NONE: nothing). */
+enum era probe_first_choice(const struct session *s);
+enum era probe_untried(const struct session *s);
+/* The answer to the client's initialize, and what the result of any tells of its session. */
+void handshake_done(struct session *s, struct request *r, const struct rpc_msg *m);
+void probe_session_made(struct session *s, struct span result);
+
+/* ---- replay.c ----------------------------------------------------------------------------------- */
 /* REVIVE: the transport does not fit; another one, unless the era is known. */
 void replay_next(struct session *s, const char *why);
 /* The client's initialize (r; NULL: gone already) was answered from memory in
@@ -477,7 +486,6 @@ struct subscription *subs_due(const struct session *s);
 void subs_again(struct session *s, struct span uri);
 void subs_free(struct session *s);
 void subs_free_list(struct subscription **list);
-void handshake_done(struct session *s, struct request *r, const struct rpc_msg *m);
 void keepalive_on_time(struct session *s);
 int64_t keepalive_deadline(const struct session *s);
 void keepalive_on_answer(struct session *s);

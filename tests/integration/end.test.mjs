@@ -277,9 +277,7 @@ describe('descriptors', { concurrency: 4 }, () => {
 		await srv.sees('DELETE');
 		br.signal('SIGTERM');
 		const gone = new Promise((done) => br.child.on('exit', done));
-		const asked = performance.now();
-		assert.equal(await within(gone, 3000, 'the exit'), 143);
-		assert.ok(performance.now() - asked < 1000 * SLOW);
+		assert.equal(await within(gone, 3000, 'the exit'), 143); // five seconds without the signal
 		br.child.stdout.destroy();
 		br.chunks.length = 0;
 		for (const c of calls) br.pending.delete(JSON.stringify(c.id));

@@ -29,6 +29,7 @@ static bool type_may_be_json(struct span ct)
  * with a stream all the same: what is said there is heard for as long as after an answer. */
 static enum body_mode taken(struct session *s, struct xfer *x, const struct http_head *h)
 {
+	uint64_t token = x->token;
 	struct outmsg *m = x->om;
 
 	x->answered = true;
@@ -40,7 +41,8 @@ static enum body_mode taken(struct session *s, struct xfer *x, const struct http
 		outbox_on_done(s, m, x, VERDICT_ACCEPTED, true, "");
 		s->pump_due = true;
 	}
-	if (!type_is(h->content_type, "text/event-stream"))
+	/* What follows from it may have been the end of x, as of all that was under way. */
+	if (!type_is(h->content_type, "text/event-stream") || !xfer_find(s, token))
 		return BODY_DISCARD;
 	x->sse = true;
 	sse_init(&x->parser, s->c->max_message);

@@ -282,7 +282,7 @@ void outbox_on_done(struct session *s, struct outmsg *m, struct xfer *x, enum ve
 	outbox_pop(s);
 	if (init)
 		initialized_done(s, true);
-	if (r && (eras_in_old_session(r) || r->epoch != s->epoch)) {
+	if (r && (r->state == REQ_SENT || r->state == REQ_STREAMING) && (eras_in_old_session(r) || r->epoch != s->epoch)) {
 		r->maybe_ran = true;
 		request_refuse(s, r, ERR_OUTCOME_UNKNOWN, "The server has lost the session that the call runs in", -1);
 	}

@@ -779,6 +779,34 @@ static void a_replayed_subscription_that_is_refused_is_dropped(void **state)
 	play_close(&p);
 }
 
+static void what_is_taken_with_a_2xx_is_not_sent_again(void **state)
+{
+	static const struct head heads[] = { { .status = 202 }, { .status = 200 }, { .status = 200, .type = "text/event-stream" } };
+
+	(void)state;
+	for (size_t i = 0; i < N(heads); i++) {
+		struct core_config c = http_only();
+		struct transfer *t;
+		struct play p;
+
+		play_open(&p, &c, 5);
+		play_client(&p, PLAY_INITIALIZE);
+		play_hello(&p, "sid-1");
+		play_client(&p, PLAY_INITIALIZED);
+		play_ask(&p, 9, "prompts/get");
+		assert_int_equal(play_count(&p, "prompts/get"), 0); /* it waits for that */
+		t = play_must_find(&p, "notifications/initialized");
+		play_head(&p, t, heads[i]);
+		play_serve(&p, 1);
+		assert_int_equal(play_answers(&p, "9", NULL), 1);
+		if (t->open)
+			play_fail(&p, t, HTTP_TIMEOUT, true);
+		play_serve(&p, 60000);
+		assert_int_equal(play_count(&p, "notifications/initialized"), 1);
+		play_close(&p);
+	}
+}
+
 static void subscribe_to(struct play *p, int n)
 {
 	char line[160];
@@ -1945,6 +1973,7 @@ int main(void)
 		cmocka_unit_test(a_comparison_ends_where_the_pages_end),
 		cmocka_unit_test(a_comparison_of_endless_pages_ends),
 		cmocka_unit_test(a_replayed_subscription_that_is_refused_is_dropped),
+		cmocka_unit_test(what_is_taken_with_a_2xx_is_not_sent_again),
 		cmocka_unit_test(the_subscription_that_is_one_too_many_is_refused_before_it_is_sent),
 		cmocka_unit_test(what_meets_the_replayed_initialize_leads_where_the_table_says),
 		cmocka_unit_test(the_probe_that_finds_the_session_gone_starts_another_once_an_outage),

@@ -26,7 +26,7 @@
 #define READ_MIN ((size_t)4 * 1024)      /* less room than this and the buffer is grown */
 #define SHOWN_MAX ((size_t)64 * 1024)    /* of a line that is too long */
 #define LARGE ((size_t)64 * 1024)        /* lines from here on travel as blocks */
-#define PIPE_BYTES (256 * 1024)
+#define PIPE_BYTES (512 * 1024)
 #define SHARED_MAX (BUF_KEEP - 1)        /* bytes in a block of small lines */
 
 struct block {
@@ -52,6 +52,7 @@ struct stdio {
 	int out_dup;      /* of our own when stdin and stdout are one number, else -1 */
 	unsigned out_events;
 	int out_error;
+	bool out_widened;
 	struct block *head, *tail;
 	struct block *spare; /* an empty shared one */
 	size_t queued;
@@ -329,6 +330,7 @@ int stdio_write(struct stdio *s, struct span line)
 {
 	struct block *k = s->tail;
 	bool fresh = false;
+	char *to;
 
 	if (s->out_error)
 		return 0;
@@ -345,8 +347,11 @@ int stdio_write(struct stdio *s, struct span line)
 			block_pop(s);
 		return -1;
 	}
-	buf_add(&k->b, line);
-	buf_append(&k->b, "\n", 1);
+	to = buf_tail(&k->b);
+	if (line.n > 0)
+		memcpy(to, line.p, line.n);
+	to[line.n] = '\n';
+	buf_grew(&k->b, line.n + 1);
 	s->queued += line.n + 1;
 	return 0;
 }
@@ -392,6 +397,23 @@ static void block_done(struct stdio *s)
 		block_free(k);
 }
 
+/* True when a full pipe has become wider, once for a pipe. In the usual 64 KiB a
+ * flood puts us and the client to sleep in turn, and on two processors every
+ * page of a pipe that fits into a cache is fetched from the other one's. Done
+ * when it is needed, since what all pipes of a user may hold is limited. */
+static bool widen(struct stdio *s)
+{
+#ifdef F_SETPIPE_SZ
+	int n = s->out_widened ? -1 : fcntl(s->out.fd, F_GETPIPE_SZ);
+
+	s->out_widened = true;
+	return n > 0 && n < PIPE_BYTES && fcntl(s->out.fd, F_SETPIPE_SZ, PIPE_BYTES) > n;
+#else
+	(void)s;
+	return false;
+#endif
+}
+
 void stdio_flush(struct stdio *s)
 {
 	unsigned events;
@@ -400,8 +422,11 @@ void stdio_flush(struct stdio *s)
 		struct buf *b = &s->head->b;
 		ssize_t n = b->len ? nbfd_write(&s->out, buf_data(b), b->len) : 0;
 
-		if (n < 0 && errno == EAGAIN)
+		if (n < 0 && errno == EAGAIN) {
+			if (widen(s))
+				continue;
 			break;
+		}
 		if (n < 0 || (n == 0 && b->len > 0)) {
 			out_close(s, n < 0 ? errno : EIO);
 			return;
@@ -443,20 +468,6 @@ bool stdio_on_event(struct stdio *s, const struct loop_event *ev)
 	return true;
 }
 
-/* In the usual 64 KiB a flood puts us and the client to sleep in turn. Never made
- * smaller; refused, and no matter, for what is no pipe. */
-static void widen(int fd)
-{
-#ifdef F_SETPIPE_SZ
-	int n = fcntl(fd, F_GETPIPE_SZ);
-
-	if (n > 0 && n < PIPE_BYTES)
-		(void)fcntl(fd, F_SETPIPE_SZ, PIPE_BYTES);
-#else
-	(void)fd;
-#endif
-}
-
 /* The loop knows one watch for a number; two directions need two numbers. */
 static int open_out(struct stdio *s, int in_fd, int out_fd)
 {
@@ -467,7 +478,6 @@ static int open_out(struct stdio *s, int in_fd, int out_fd)
 		out_fd = s->out_dup;
 	}
 	nbfd_open(&s->out, out_fd, true);
-	widen(s->out.fd);
 	if (s->out.kind == NBFD_CLOSED) {
 		s->out_error = EBADF;
 		return 0;

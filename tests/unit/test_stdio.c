@@ -598,6 +598,28 @@ static void small_lines_share_one_write(void **state)
 	close_pipes(&t);
 }
 
+static void only_a_full_pipe_is_made_wider(void **state)
+{
+#ifdef F_GETPIPE_SZ
+	struct side t = open_pipes(MAX_LINE);
+	char line[999];
+	int first = fcntl(t.out[1], F_GETPIPE_SZ);
+
+	memset(line, 'x', sizeof(line));
+	assert_int_equal(stdio_write(t.s, span_make(line, sizeof(line))), 0);
+	stdio_flush(t.s);
+	assert_int_equal(stdio_queued(t.s), 0);
+	assert_int_equal(fcntl(t.out[1], F_GETPIPE_SZ), first);
+	for (int i = 0; i < first; i += (int)sizeof(line))
+		assert_int_equal(stdio_write(t.s, span_make(line, sizeof(line))), 0);
+	stdio_flush(t.s);
+	assert_true(fcntl(t.out[1], F_GETPIPE_SZ) > first);
+	assert_int_equal(stdio_queued(t.s), 0);
+	close_pipes(&t);
+#endif
+	(void)state;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -619,6 +641,7 @@ int main(void)
 		cmocka_unit_test(what_is_queued_comes_out_once_and_in_order),
 		cmocka_unit_test(a_full_stdout_wakes_the_loop_when_there_is_room),
 		cmocka_unit_test(small_lines_share_one_write),
+		cmocka_unit_test(only_a_full_pipe_is_made_wider),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

@@ -15,6 +15,7 @@
 
 #include <sodium.h>
 
+#include "core/tools.h"
 #include "wire/json.h"
 
 #define FIRST_BUCKETS 64
@@ -78,33 +79,6 @@ const char *catalog_list_method(enum catalog_list l)
 const char *catalog_list_changed(enum catalog_list l)
 {
 	return lists[l].changed;
-}
-
-/* ---- decoded strings ---- */
-
-/* A JSON string's text: a view of the token itself where nothing is escaped. */
-struct text { struct span s; struct buf mem; };
-
-static int text_open(struct text *t, struct span token)
-{
-	buf_init(&t->mem, token.n);
-	t->s = SPAN_NONE;
-	if (json_type(token) != '"')
-		return 0;
-	t->s = span_make(token.p + 1, token.n - 2);
-	if (!memchr(t->s.p, '\\', t->s.n))
-		return 0;
-	if (json_string(token, &t->mem)) {
-		buf_fini(&t->mem);
-		return -1;
-	}
-	t->s = buf_span(&t->mem);
-	return 0;
-}
-
-static void text_close(struct text *t)
-{
-	buf_fini(&t->mem);
 }
 
 static uint64_t hash_text(const struct catalog *k, struct span s)
@@ -276,14 +250,14 @@ static int learn_tools(struct catalog *k, struct span array)
 
 	json_iter(&it, array);
 	while (json_next(&it, NULL, &tool)) {
-		struct text name;
+		struct json_text name;
 		int rc = 0;
 
-		if (text_open(&name, json_get(tool, "name")))
+		if (json_text_open(&name, json_get(tool, "name")))
 			return -1;
 		if (name.s.p)
 			rc = learn_named(k, name.s, tool);
-		text_close(&name);
+		json_text_close(&name);
 		if (rc)
 			return -1;
 	}
@@ -413,27 +387,27 @@ static void listing_begin(struct catalog *k, enum catalog_list l)
  * teach hints but say nothing about the whole. */
 static int listing_goes_on(const struct listing *li, const struct catalog *k, struct span cursor, bool *yes)
 {
-	struct text t;
+	struct json_text t;
 
-	if (text_open(&t, cursor))
+	if (json_text_open(&t, cursor))
 		return -1;
 	*yes = li->going_on && hash_text(k, t.s) == li->next_cursor;
-	text_close(&t);
+	json_text_close(&t);
 	return 0;
 }
 
 static int listing_advance(struct catalog *k, enum catalog_list l, struct span result)
 {
 	struct listing *li = &k->lists[l];
-	struct text t;
+	struct json_text t;
 
 	catalog_digest_page(k, &li->digest, l, result);
-	if (text_open(&t, next_cursor(result)))
+	if (json_text_open(&t, next_cursor(result)))
 		return -1;
 	li->going_on = t.s.p != NULL;
 	if (li->going_on)
 		li->next_cursor = hash_text(k, t.s);
-	text_close(&t);
+	json_text_close(&t);
 	return 0;
 }
 
@@ -494,51 +468,6 @@ void catalog_on_list_changed(struct catalog *k, enum catalog_list l)
 
 /* ---- questions ---- */
 
-/* Advances over one character of UTF-8. */
-static size_t next_char(struct span s, size_t i)
-{
-	i++;
-	while (i < s.n && ((unsigned char)s.p[i] & 0xc0) == 0x80)
-		i++;
-	return i;
-}
-
-bool glob_match(const char *glob, struct span name)
-{
-	const char *star = NULL; /* behind the last * seen */
-	size_t i = 0, retry = 0; /* where the text goes on when that * takes one more */
-
-	while (i < name.n) {
-		if (*glob == '*') {
-			star = ++glob;
-			retry = i;
-		} else if (*glob == '?') {
-			glob++;
-			i = next_char(name, i);
-		} else if (*glob && *glob == name.p[i]) {
-			glob++;
-			i++;
-		} else if (star) {
-			glob = star;
-			i = retry = next_char(name, retry);
-		} else {
-			return false;
-		}
-	}
-	while (*glob == '*')
-		glob++;
-	return *glob == '\0';
-}
-
-static bool any_glob(const char *const *globs, size_t n, struct span name)
-{
-	for (size_t i = 0; i < n; i++) {
-		if (glob_match(globs[i], name))
-			return true;
-	}
-	return false;
-}
-
 static bool hints_allow(const struct catalog *k, struct span name)
 {
 	const struct tool *t;
@@ -552,150 +481,42 @@ static bool hints_allow(const struct catalog *k, struct span name)
 bool catalog_repeatable(const struct catalog *k, struct span name)
 {
 	const struct core_config *c = k->conf;
-	struct text t;
+	struct json_text t;
 	bool yes = false;
 
-	if (text_open(&t, name))
+	if (json_text_open(&t, name))
 		return false;
-	if (t.s.p && !any_glob(c->no_retry_tools, c->nno_retry_tools, t.s))
-		yes = any_glob(c->retry_tools, c->nretry_tools, t.s) || hints_allow(k, t.s);
-	text_close(&t);
+	if (t.s.p && !glob_any(c->no_retry_tools, c->nno_retry_tools, t.s))
+		yes = glob_any(c->retry_tools, c->nretry_tools, t.s) || hints_allow(k, t.s);
+	json_text_close(&t);
 	return yes;
 }
 
 int64_t catalog_tool_timeout(const struct catalog *k, struct span name)
 {
 	const struct core_config *c = k->conf;
-	struct text t;
+	struct json_text t;
 	int64_t ms = 0;
 
-	if (text_open(&t, name))
+	if (json_text_open(&t, name))
 		return 0;
 	for (size_t i = 0; t.s.p && i < c->ntool_timeouts; i++) {
 		if (glob_match(c->tool_timeouts[i].glob, t.s))
 			ms = c->tool_timeouts[i].ms;
 	}
-	text_close(&t);
+	json_text_close(&t);
 	return ms;
 }
 
 int catalog_param_headers(const struct catalog *k, struct span name, struct span arguments, struct buf *out)
 {
 	const struct tool *tool = NULL;
-	struct text t;
+	struct json_text t;
 
-	if (text_open(&t, name))
+	if (json_text_open(&t, name))
 		return -1;
 	if (t.s.p)
 		tool = tool_find(k, t.s, hash_text(k, t.s));
-	text_close(&t);
+	json_text_close(&t);
 	return tool ? mirror_headers(tool->mirrors, arguments, out) : 0;
-}
-
-/* ---- tools the client must not see ---- */
-
-static int warn_about(struct span tool, const char *reason, void (*warn)(void *, struct span, const char *), void *arg)
-{
-	struct text name;
-
-	if (text_open(&name, json_get(tool, "name")))
-		return -1;
-	warn(arg, name.s.p ? name.s : SPAN_LIT(""), reason);
-	text_close(&name);
-	return 0;
-}
-
-/* The text before the array's elements, those that are valid, the text behind. */
-static int put_valid(struct buf *out, struct span result, struct span array)
-{
-	const char *behind = array.p + array.n - 1;
-	const char *sep = "", *reason;
-	struct json_iter it;
-	struct span tool;
-
-	if (buf_append(out, result.p, (size_t)(array.p + 1 - result.p)))
-		return -1;
-	json_iter(&it, array);
-	while (json_next(&it, NULL, &tool)) {
-		int bad = mirror_read(tool, NULL, &reason);
-
-		if (bad < 0 || (bad == 0 && (buf_puts(out, sep) || buf_add(out, tool))))
-			return -1;
-		if (bad == 0)
-			sep = ",";
-	}
-	return buf_append(out, behind, (size_t)(result.p + result.n - behind));
-}
-
-int catalog_filter_tools(struct span result, struct buf *out, void (*warn)(void *arg, struct span name, const char *reason), void *arg)
-{
-	struct span array = json_get(result, lists[LIST_TOOLS].member);
-	size_t mark = out->len;
-	const char *reason;
-	struct json_iter it;
-	struct span tool;
-	int removed = 0;
-
-	if (json_type(array) != '[')
-		return 0;
-	json_iter(&it, array);
-	while (json_next(&it, NULL, &tool)) {
-		int bad = mirror_read(tool, NULL, &reason);
-
-		if (bad < 0 || (bad && warn_about(tool, reason, warn, arg)))
-			return -1;
-		if (removed < INT32_MAX)
-			removed += bad;
-	}
-	if (removed > 0 && put_valid(out, result, array)) {
-		out->len = mark;
-		return -1;
-	}
-	return removed;
-}
-
-/* ---- tools the user does not want ------------------------------------------------------------ */
-
-bool catalog_ignored(const struct core_config *c, struct span name)
-{
-	struct text t;
-	bool found;
-
-	if (!c->nignore_tools)
-		return false;
-	if (text_open(&t, name))
-		return true; /* no memory to tell: better hidden than called */
-	found = t.s.p && any_glob(c->ignore_tools, c->nignore_tools, t.s);
-	text_close(&t);
-	return found;
-}
-
-int catalog_hide_tools(const struct core_config *c, struct span result, struct buf *out)
-{
-	struct span tools = json_get(result, "tools"), tool;
-	struct json_edit e = { tools, SPAN_NONE };
-	struct json_iter it;
-	struct buf kept;
-	int hidden = 0, bad;
-	bool any = false;
-
-	if (json_type(tools) != '[')
-		return 0;
-	buf_init(&kept, tools.n + 2);
-	bad = buf_puts(&kept, "[");
-	json_iter(&it, tools);
-	while (!bad && json_next(&it, NULL, &tool)) {
-		if (catalog_ignored(c, json_get(tool, "name"))) {
-			hidden++;
-			continue;
-		}
-		bad = (any && buf_puts(&kept, ",")) || buf_add(&kept, tool);
-		any = true;
-	}
-	bad = bad || buf_puts(&kept, "]");
-	e.new_bytes = buf_span(&kept);
-	if (!bad && hidden)
-		bad = json_splice(out, result, &e, 1);
-	buf_fini(&kept);
-	return bad ? -1 : hidden;
 }

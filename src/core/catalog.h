@@ -55,12 +55,6 @@ bool catalog_repeatable(const struct catalog *k, struct span name);
 /* --tool-timeout for this tool (the last glob that matches), or 0. */
 int64_t catalog_tool_timeout(const struct catalog *k, struct span name);
 
-/* Does a glob of --ignore-tool match this tool (raw JSON string)? */
-bool catalog_ignored(const struct core_config *c, struct span name);
-/* Appends the checked tools/list result without the tools that are ignored.
- * Returns how many were left out (0: out is untouched), -1: no memory. */
-int catalog_hide_tools(const struct core_config *c, struct span result, struct buf *out);
-
 /* Digest of a listing as the client saw it: the elements in their order; white
  * space between tokens and where pages end do not matter. Pages are fed one after another. */
 struct digest { uint64_t h[2]; bool whole; };
@@ -78,13 +72,5 @@ bool catalog_digest_equal(struct digest a, struct digest b);
  * needed (an empty one gives an empty value), whole numbers and booleans as
  * text; null and absent are left out. 0, or -1 with out as it was. */
 int catalog_param_headers(const struct catalog *k, struct span name, struct span arguments, struct buf *out);
-/* Checks each tool of a tools/list result. Where some have an invalid
- * x-mcp-header, out gets the result without them, and warn is called for each with the
- * tool's name (decoded) and the reason; returns how many were removed, 0 (out untouched)
- * or -1 for no memory. */
-int catalog_filter_tools(struct span result, struct buf *out, void (*warn)(void *arg, struct span name, const char *reason), void *arg);
-
-/* Shell-like glob: * and ? only; the whole name must match. */
-bool glob_match(const char *glob, struct span name);
 
 #endif

@@ -170,9 +170,9 @@ static void digest_as_shown(struct session *s, enum catalog_list l, struct span 
 
 	buf_init(&less, result.n + 16);
 	buf_init(&valid, result.n + 16);
-	if (l == LIST_TOOLS && s->c->nignore_tools && catalog_hide_tools(s->c, result, &less) > 0)
+	if (l == LIST_TOOLS && s->c->nignore_tools && tools_hide(s->c, result, &less) > 0)
 		result = buf_span(&less);
-	if (l == LIST_TOOLS && s->era == ERA_MODERN && catalog_filter_tools(result, &valid, warned_before, NULL) > 0)
+	if (l == LIST_TOOLS && s->era == ERA_MODERN && tools_drop_invalid(result, &valid, warned_before, NULL) > 0)
 		result = buf_span(&valid);
 	catalog_digest_page(s->catalog, &s->relist_digest, l, result);
 	buf_fini(&less);

@@ -131,7 +131,7 @@ static int hide_tools(struct session *s, struct request *r, const struct rpc_msg
 
 	buf_init(&result, m->result.n + 16);
 	buf_init(&text, m->text.n + 16);
-	n = catalog_hide_tools(s->c, m->result, &result);
+	n = tools_hide(s->c, m->result, &result);
 	e.new_bytes = buf_span(&result);
 	if (n > 0 && json_splice(&text, m->text, &e, 1) != 0)
 		n = -1;

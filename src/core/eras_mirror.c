@@ -93,7 +93,7 @@ bool mirrors_filter(struct session *s, struct request *r, const struct rpc_msg *
 	int n;
 
 	buf_init(&b, TEXT_MAX);
-	n = catalog_filter_tools(m->result, &b, warn_tool, s);
+	n = tools_drop_invalid(m->result, &b, warn_tool, s);
 	if (n > 0) {
 		exchange_learn_page(s, r, LIST_TOOLS, buf_span(&b));
 		eras_send_answer(s, r, "result", buf_span(&b));

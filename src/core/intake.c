@@ -172,7 +172,7 @@ static void client_request(struct session *s, const struct rpc_msg *m, struct bu
 	r = request_add(s, m, big, RQ_CLIENT);
 	if (!r)
 		return;
-	if (r->is_tool_call && r->tool.p && catalog_ignored(s->c, r->tool)) {
+	if (r->is_tool_call && r->tool.p && tools_is_ignored(s->c, r->tool)) {
 		request_refuse(s, r, ERR_UNSUPPORTED, "The user has turned this tool off", -1);
 		return;
 	}

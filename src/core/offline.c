@@ -288,7 +288,7 @@ static bool show_page(struct session *s, struct page *p, int list, struct span i
 
 	buf_init(&less, result.n + 16);
 	if (list == LIST_TOOLS && s->c->nignore_tools)
-		hidden = catalog_hide_tools(s->c, result, &less);
+		hidden = tools_hide(s->c, result, &less);
 	if (hidden > 0)
 		result = buf_span(&less);
 	done = hidden >= 0 && send_stale(s, id, result, p->seen_at);

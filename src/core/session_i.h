@@ -22,6 +22,7 @@
 #include "core/request.h"
 #include "core/retry.h"
 #include "core/session.h"
+#include "core/tools.h"
 #include "core/verdict.h"
 #include "wire/jsonrpc.h"
 #include "wire/sse.h"

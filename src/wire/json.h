@@ -69,6 +69,12 @@ struct span json_path(struct span v, ...) __attribute__((sentinel));
 /* Appends the decoded string (escapes resolved, lone surrogates as U+FFFD).
  * -1 when v is no string or out is full. */
 int json_string(struct span v, struct buf *out);
+/* A JSON string's text, decoded: a view of the token itself where nothing is
+ * escaped. s is SPAN_NONE when the value is no string. Open: 0, or -1 for no
+ * memory, with nothing to close; what was opened is closed. */
+struct json_text { struct span s; struct buf mem; };
+int json_text_open(struct json_text *t, struct span v);
+void json_text_close(struct json_text *t);
 /* True when v is a string that spells s (escapes resolved). */
 bool json_string_is(struct span v, const char *s);
 /* A whole number within int64; false otherwise ("1.0" and "1e0" are whole). */

@@ -243,6 +243,28 @@ full:
 	return -1;
 }
 
+int json_text_open(struct json_text *t, struct span v)
+{
+	buf_init(&t->mem, v.n);
+	t->s = SPAN_NONE;
+	if (json_type(v) != '"')
+		return 0;
+	t->s = span_make(v.p + 1, v.n - 2);
+	if (!memchr(t->s.p, '\\', t->s.n))
+		return 0;
+	if (json_string(v, &t->mem)) {
+		buf_fini(&t->mem);
+		return -1;
+	}
+	t->s = buf_span(&t->mem);
+	return 0;
+}
+
+void json_text_close(struct json_text *t)
+{
+	buf_fini(&t->mem);
+}
+
 bool json_string_is(struct span v, const char *s)
 {
 	return json_key_is(inner(v), s);

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "core/catalog.h"
+#include "core/tools.h"
 
 #define N(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -383,7 +384,7 @@ static void tools_with_invalid_marks_are_taken_out(void **state)
 
 		buf_init(&out, 1000);
 		buf_init(&names, 1000);
-		assert_int_equal(catalog_filter_tools(span_str(cases[i].result), &out, note, &names), cases[i].removed);
+		assert_int_equal(tools_drop_invalid(span_str(cases[i].result), &out, note, &names), cases[i].removed);
 		if (!span_is(buf_span(&out), cases[i].want))
 			fail_msg("%s: %.*s", cases[i].result, (int)out.len, buf_data(&out));
 		assert_true(span_is(buf_span(&names), cases[i].names));
@@ -402,7 +403,7 @@ static void a_full_buffer_fails_the_filter_cleanly(void **state)
 		buf_init(&out, max);
 		buf_init(&names, 100);
 		assert_int_equal(buf_puts(&out, "x:"), 0);
-		assert_int_equal(catalog_filter_tools(SPAN_LIT(result), &out, note, &names), max < 19 ? -1 : 1);
+		assert_int_equal(tools_drop_invalid(SPAN_LIT(result), &out, note, &names), max < 19 ? -1 : 1);
 		assert_true(span_is(buf_span(&out), max < 19 ? "x:" : "x:{\"tools\":[1,2,3]}"));
 		buf_fini(&out);
 		buf_fini(&names);

@@ -203,7 +203,7 @@ static int header_set(struct header_list *l, struct span name, struct span value
 
 	if (!h) {
 		secret_free(s);
-		return err_set(e, "out of memory");
+		return options_no_memory(e);
 	}
 	secret_free(h->value);
 	secret_free(h->typed);
@@ -217,7 +217,7 @@ static int header_keep_typed(struct header_list *l, struct span name, struct spa
 	struct header *h = header_slot(l, name);
 
 	if (!span_eq(typed, secret_reveal(h->value)) && !(h->typed = secret_new(typed.p, typed.n)))
-		return err_set(e, "out of memory");
+		return options_no_memory(e);
 	return 0;
 }
 

@@ -55,12 +55,32 @@ extern const char *const command_names[COMMAND_COUNT];
 
 const struct opt *option_find(const char *name, size_t n);
 const struct opt *option_find_letter(char c);
+/* The option's place in the table. */
+size_t option_index(const struct opt *opt);
 /* The option or command whose name is nearest to name; NULL when none is near. */
 const char *option_nearest(const char *name, size_t n);
 const char *command_nearest(const char *name);
 
 /* Frees what the setters of the table allocated. */
 void option_table_free(struct options *o);
+
+/* ---- what several options mean together (options_settle.c) -------------------- */
+
+#define POSITIONALS 2
+#define MARKS 128 /* at least as many as there are options */
+
+/* What was found on the way. */
+struct found {
+	bool seen[MARKS];       /* by index in the table: given at all; of a flag: and not as "no" */
+	bool argv[MARKS];       /* ... on the command line */
+	char *plain[1 + POSITIONALS];
+	int nplain;
+};
+
+/* -1, with e saying so. */
+int options_no_memory(struct err *e);
+/* Checks and completes what was taken in. 0 or -1 with the reason in e. */
+int options_settle(struct options *o, struct found *f, struct err *e);
 
 /* ---- setters (options_set.c) -------------------------------------------------- */
 

@@ -58,7 +58,7 @@ static int load_client_info(struct auth_options *a, struct err *e)
 		return 0;
 	a->client_secret = secret_new(secret, strlen(secret));
 	text_free(secret);
-	return a->client_secret ? 0 : err_set(e, "out of memory");
+	return a->client_secret ? 0 : options_no_memory(e);
 }
 
 static int load_secret_file(struct auth_options *a, struct err *e)
@@ -77,7 +77,7 @@ static int load_secret_file(struct auth_options *a, struct err *e)
 	if (!r) {
 		secret_free(a->client_secret);
 		a->client_secret = secret_new(s.p, s.n);
-		r = a->client_secret ? 0 : err_set(e, "out of memory");
+		r = a->client_secret ? 0 : options_no_memory(e);
 	}
 	buf_wipe(&text);
 	buf_fini(&text);

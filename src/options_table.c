@@ -234,6 +234,11 @@ const size_t option_count = sizeof(option_table) / sizeof(*option_table);
 
 /* ---- looking things up ------------------------------------------------------------ */
 
+size_t option_index(const struct opt *opt)
+{
+	return (size_t)(opt - option_table);
+}
+
 const struct opt *option_find(const char *name, size_t n)
 {
 	for (size_t i = 0; i < option_count; i++)

@@ -62,7 +62,7 @@ static void forget_lines(struct session *s)
 	const struct action *last = s->acts_head ? &s->acts[s->acts_head - 1] : NULL;
 	struct xfer *x = last && last->kind == ACT_HTTP ? xfer_find(s, last->token) : NULL;
 
-	if (x)
+	if (x && x->kind != XF_DELETE) /* no other place has those of a session that is left */
 		buf_fini(&x->lines);
 }
 

@@ -1,5 +1,6 @@
 /* The end: stdin is finished or a signal came. What is owed is still answered
- * while there is time, the session is given back to the server, and that is all. */
+ * while there is time, the session is given back to the server, and that is all.
+ * And the end of one session alone, when the client begins another. */
 #include "core/session_i.h"
 
 #define EOF_MS 5000
@@ -41,50 +42,74 @@ static void answer_leftovers(struct session *s)
 	}
 }
 
-/* Gives the session back within ms. False: no memory. */
-static bool delete_session(struct session *s, struct span url, unsigned redirects, int64_t ms)
+/* Gives back the session that these header lines name, within ms. Where there is
+ * no memory for that it is left to the server. */
+static void delete_session(struct session *s, struct span lines, struct span url, unsigned redirects, int64_t ms)
 {
-	struct xfer *x = xfer_start(s, XF_DELETE, HTTP_DELETE, HEADERS_SESSION, SPAN_NONE, ms);
+	struct xfer *x = xfer_start(s, XF_DELETE, HTTP_DELETE, HEADERS_BASE, SPAN_NONE, ms);
 
-	if (x && url.p && buf_add(&x->url, url) != 0) {
-		xfer_cancel(s, x->token);
-		x = NULL;
-	}
 	if (!x)
-		return false;
+		return;
+	s->deletes++;
+	if (buf_add(&x->lines, lines) != 0 || (url.p && buf_add(&x->url, url) != 0)) {
+		xfer_cancel(s, x->token);
+		return;
+	}
 	xfer_ready(s, x);
 	x->redirects = redirects;
-	s->delete_xfer = x->token;
-	return true;
 }
 
 bool ending_follow(struct session *s, struct xfer *x, struct span url)
 {
-	return s->drain_until > s->now && delete_session(s, url, x->redirects + 1, s->drain_until - s->now);
+	int64_t until = s->state == SESSION_DRAIN ? s->drain_until : x->started + DELETE_MS;
+
+	if (until <= s->now)
+		return false;
+	delete_session(s, buf_span(&x->lines), url, x->redirects + 1, until - s->now);
+	return true;
+}
+
+/* Is there a session that the server may know, and a line to it? */
+static bool holds_session(const struct session *s)
+{
+	return s->era == ERA_HTTP && s->sid.len && (s->state == SESSION_READY || s->state == SESSION_REVIVE);
+}
+
+static void let_go(struct session *s)
+{
+	while (s->ledger.head)
+		request_drop(s, s->ledger.head);
+	outbox_clear(s);
+	srvreq_free(s);
+	stream_close(s);
+	for (size_t i = 0; i < s->nxfers; i++)
+		if (s->xfers[i] && s->xfers[i]->kind != XF_DELETE)
+			xfer_cancel(s, s->xfers[i]->token);
+}
+
+void session_leave(struct session *s)
+{
+	bool held = holds_session(s);
+
+	let_go(s);
+	if (held)
+		delete_session(s, buf_span(&s->headers), SPAN_NONE, 0, DELETE_MS);
 }
 
 /* Answers what is left, gives the session back, and ends. */
 static void wind_up(struct session *s)
 {
-	enum session_state from = s->state;
+	int64_t ms = s->signalled ? DELETE_SIGNAL_MS : DELETE_MS;
+	bool held = holds_session(s);
 
 	session_enter(s, SESSION_DRAIN, s->signalled ? "signal" : "stdin ended");
 	answer_leftovers(s);
-	while (s->ledger.head)
-		request_drop(s, s->ledger.head);
-	outbox_clear(s);
-	stream_close(s);
-	for (size_t i = 0; i < s->nxfers; i++)
-		if (s->xfers[i])
-			xfer_cancel(s, s->xfers[i]->token);
-	if (s->era == ERA_HTTP && s->sid.len && (from == SESSION_READY || from == SESSION_DRAIN || from == SESSION_REVIVE)) {
-		int64_t ms = s->signalled ? DELETE_SIGNAL_MS : DELETE_MS;
-		if (delete_session(s, SPAN_NONE, 0, ms)) {
-			s->drain_until = s->now + ms;
-			return;
-		}
-	}
-	finish(s);
+	let_go(s);
+	if (held)
+		delete_session(s, buf_span(&s->headers), SPAN_NONE, 0, ms);
+	s->drain_until = s->now + ms;
+	if (!s->deletes)
+		finish(s);
 }
 
 void session_check_drained(struct session *s)
@@ -92,7 +117,7 @@ void session_check_drained(struct session *s)
 	if (s->ended || (!s->eof && !s->signalled))
 		return;
 	if (s->state == SESSION_DRAIN) {
-		if (!s->delete_xfer)
+		if (!s->deletes)
 			finish(s);
 		return;
 	}

@@ -63,7 +63,7 @@ enum body_mode session_on_head(struct session *s, uint64_t token, const struct h
 	if (h->location.n && (h->status == 307 || h->status == 308))
 		buf_add(&x->location, h->location);
 	x->insufficient_scope = h->status == 403 && verdict_insufficient_scope(h->www_authenticate);
-	if (h->status == 401 || x->insufficient_scope) {
+	if ((h->status == 401 || x->insufficient_scope) && x->kind != XF_DELETE) {
 		struct action *a = session_act(s, ACT_AUTH);
 		if (a) {
 			a->token = token;
@@ -249,8 +249,6 @@ void session_on_done(struct session *s, uint64_t token, const struct http_result
 			replay_on_initialized_sent(s, false);
 		break;
 	case XF_DELETE:
-		s->delete_xfer = 0;
-		session_check_drained(s);
 		break;
 	case XF_RESUME:
 		if (r) {

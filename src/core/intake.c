@@ -55,11 +55,26 @@ static struct request *request_add(struct session *s, const struct rpc_msg *m, s
 	return r;
 }
 
+/* Another client speaks now (or the same one, from the beginning): nobody waits for
+ * what was asked before, and its ids are free to be used again. */
+static void begin_anew(struct session *s)
+{
+	session_note(s, NOTE_INFO, "the client starts a new session");
+	session_leave(s);
+	session_forget(s);
+	s->relist_owed = s->relist_missed = false;
+	eras_new_client(s);
+	s->client_initialized = s->initialized_sent = false;
+	subs_free(s);
+	buf_reset(&s->level_params);
+	session_set_session_id(s, SPAN_NONE);
+}
+
 static void client_initialize(struct session *s, const struct rpc_msg *m, struct buf *big)
 {
 	struct request *r;
 
-	if (s->handshake) {
+	if (s->handshake && !ledger_same_id(&s->ledger, s->handshake->id, m->id)) {
 		refuse_line(s, m->id, -32600, "initialize is already under way");
 		return;
 	}
@@ -68,16 +83,8 @@ static void client_initialize(struct session *s, const struct rpc_msg *m, struct
 			intake_wait(s, r);
 		return;
 	}
-	if (s->client_initialized) {
-		session_note(s, NOTE_INFO, "the client starts a new session");
-		eras_new_client(s);
-		s->client_initialized = s->initialized_sent = false;
-		session_forget(s);
-		outbox_clear(s);
-		subs_free(s);
-		buf_reset(&s->level_params);
-		session_set_session_id(s, SPAN_NONE);
-	}
+	if (s->client_initialized || s->handshake)
+		begin_anew(s);
 	r = request_add(s, m, big, RQ_HANDSHAKE);
 	if (!r)
 		return;
@@ -93,7 +100,7 @@ static void client_initialize(struct session *s, const struct rpc_msg *m, struct
 		request_refuse(s, r, ERR_UPSTREAM_UNAVAILABLE, "The server can not be reached", s->down_until - s->now);
 		return;
 	}
-	if (s->state == SESSION_START && s->backoff.floor_until > s->now) { /* it said so to the last one */
+	if ((s->state == SESSION_START || s->state == SESSION_WAIT) && s->backoff.floor_until > s->now) { /* it said so to the last one */
 		session_enter(s, SESSION_WAIT, "the server asked to be left alone");
 		s->wait_until = s->backoff.floor_until;
 		if (s->wait_until > r->hold_until)

@@ -214,7 +214,7 @@ struct session {
 	void *reserve;               /* given back when memory is short, so that an error can still be told */
 	bool eof, signalled, ended, end_told;
 	int64_t drain_until;
-	uint64_t delete_xfer;
+	size_t deletes;              /* sessions being given back */
 	int64_t quota_used_ms;
 	uint64_t quota_used;
 
@@ -292,6 +292,9 @@ void session_forget(struct session *s);
 /* A redirect of the DELETE (the other _follow(): of a transfer of theirs) is followed to
  * url. False: it is not, and the response to be judged as it is. */
 bool ending_follow(struct session *s, struct xfer *x, struct span url);
+/* Drops all that is under way, without an answer, and gives the session back to
+ * its server, beside all else. */
+void session_leave(struct session *s);
 /* Ends when nothing is owed any more. */
 void session_check_drained(struct session *s);
 /* The time for the last answers is over: true, and it ended or is ending. */

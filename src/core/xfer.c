@@ -70,6 +70,7 @@ void xfer_free(struct session *s, struct xfer *x)
 	}
 	if (x->linger_until)
 		s->lingering--;
+	s->deletes -= x->kind == XF_DELETE;
 	if (x->rq && x->rq->xfer == x->token)
 		x->rq->xfer = 0;
 	if (x->sse)

@@ -292,3 +292,23 @@ describe('after a session was made again', { concurrency: 4 }, () => {
 		assert.ok(before < 1500);
 	});
 });
+
+describe('a client that begins anew on the same stdin', { concurrency: 2 }, () => {
+	scenario('has its old session given back, and hears nothing of the calls of before though it uses their ids', { version: '2025-06-18' }, async ({ srv, br }) => {
+		await srv.standing();
+		const old = srv.session.id;
+		let held;
+		srv.when('tools/call', (e) => { held = e.stream(); }, 1);
+		br.raw('{"jsonrpc":"2.0","id":"again","method":"tools/call","params":{"name":"echo","arguments":{"text":"old"}}}');
+		await until(() => held, 3000, 'a call that runs');
+		await br.connect({ version: '2025-06-18' });
+		const given = await until(() => srv.seen('DELETE')[0], 3000, 'the DELETE of the old session');
+		assert.equal(given.headers['mcp-session-id'], old);
+		await until(() => !held.open, 3000, 'the end of the old call');
+		const answer = br.expect('again');
+		br.raw('{"jsonrpc":"2.0","id":"again","method":"tools/call","params":{"name":"echo","arguments":{"text":"new"}}}');
+		assertText(await answer, 'new');
+		assert.equal(br.lines.filter((l) => l.message.id === 'again' && !l.message.method).length, 1);
+		assert.notEqual(srv.session.id, old);
+	});
+});

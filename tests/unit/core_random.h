@@ -179,6 +179,8 @@ static inline void client_initialize(struct world *w)
 	char text[500], id[24];
 
 	random_id(w, id, sizeof(id), true);
+	for (unsigned n = 0; n < w->nids; n++)
+		w->cancelled[n] = w->owed[n]; /* another client, which waits for none of these */
 	w->owed[w->nids++]++;
 	w->initialize_sent = true;
 	snprintf(text, sizeof(text), "{\"jsonrpc\":\"2.0\",\"id\":%s,\"method\":\"initialize\",\"params\":{\"protocolVersion\":\"%s\",\"capabilities\":{\"roots\":{},\"elicitation\":{\"url\":{}}},\"clientInfo\":{\"name\":\"c\",\"version\":\"1\"}}}",

@@ -132,6 +132,101 @@ static void a_second_initialize_under_way_is_refused_and_a_later_one_starts_anew
 	play_close(&p);
 }
 
+/* A client that was restarted counts its ids from the start again. */
+static void a_client_that_begins_anew_hears_nothing_of_what_was_before(void **state)
+{
+	static const char again[] = "{\"jsonrpc\":\"2.0\",\"id\":\"init\",\"method\":\"initialize\",\"params\":{\"protocolVersion\":\"2025-06-18\"}}";
+	struct core_config c = http_only();
+	struct transfer *t, *left, *stream;
+	const char *text = NULL;
+	uint64_t token;
+	struct play p;
+
+	(void)state;
+	play_open(&p, &c, 3);
+	play_ready(&p, true);
+	stream = play_must_find(&p, "GET");
+	play_event(&p, stream, NULL, "{\"jsonrpc\":\"2.0\",\"id\":70,\"method\":\"roots/list\"}");
+	play_call(&p, 1, "act");
+	play_sse(&p, play_must_find(&p, "tools/call"));
+	play_ask(&p, 2, "prompts/get");
+	play_sse(&p, left = play_must_find(&p, "prompts/get"));
+	play_answer_on(&p, left, NULL, left, "\"result\":{}"); /* its stream stays open */
+	play_client(&p, "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/roots/list_changed\"}");
+	play_client(&p, again);
+	play_client(&p, "{\"jsonrpc\":\"2.0\",\"id\":70,\"result\":{\"roots\":[]}}");
+
+	t = play_must_find(&p, "DELETE");
+	assert_non_null(memmem(buf_data(&t->lines), t->lines.len, "sid-1", 5));
+	assert_int_equal(p.nopen, 2); /* that and initialize: all else has ended */
+	token = t->token;
+	play_hello(&p, "sid-2");
+	play_client(&p, PLAY_INITIALIZED);
+	assert_int_equal(play_count(&p, "notifications/roots/list_changed"), 1);
+	play_status(&p, play_must_find(&p, "notifications/initialized"), 202);
+	play_call(&p, 1, "act");
+	play_json(&p, play_must_find(&p, "tools/call"), "\"result\":{\"content\":[],\"new\":true}");
+	assert_int_equal(play_answers(&p, "1", &text), 1);
+	assert_non_null(strstr(text, "\"new\":true"));
+	assert_int_equal(play_answers(&p, "\"init\"", NULL), 2);
+	play_status(&p, play_transfer(&p, token), 200); /* of no importance by now */
+	assert_int_equal(play_state(&p), SESSION_READY);
+	play_close(&p);
+}
+
+static void a_session_that_was_left_is_given_back_where_the_server_redirects_to(void **state)
+{
+	struct core_config c = http_only();
+	struct transfer *t;
+	struct play p;
+
+	(void)state;
+	into(&p, &c, SESSION_READY);
+	play_client(&p, PLAY_INITIALIZE);
+	play_respond(&p, play_must_find(&p, "DELETE"), (struct head){ .status = 308, .location = "/mcp/" }, NULL);
+	t = play_must_find(&p, "DELETE");
+	assert_non_null(memmem(buf_data(&t->lines), t->lines.len, "sid-1", 5));
+	assert_string_equal(buf_data(&t->url), "https://server.test/mcp/");
+	p.challenge = CHALLENGE_PARK;
+	play_respond(&p, t, (struct head){ .status = 401, .www = "Bearer" }, NULL);
+	assert_int_equal(p.nauth, 0); /* nobody signs in to leave */
+	play_close(&p);
+}
+
+static void the_first_handshake_of_a_client_that_was_restarted_is_answered_once(void **state)
+{
+	struct core_config c = http_only();
+	struct play p;
+
+	(void)state;
+	into(&p, &c, SESSION_PROBE);
+	play_client(&p, PLAY_INITIALIZE);
+	assert_int_equal(play_answers(&p, "\"init\"", NULL), 0);
+	assert_int_equal(p.nopen, 1);
+	play_hello(&p, "sid-1");
+	assert_int_equal(play_answers(&p, "\"init\"", NULL), 1);
+	assert_int_equal(play_state(&p), SESSION_READY);
+	play_close(&p);
+}
+
+static void a_restart_does_not_cut_short_what_the_server_asked_to_wait(void **state)
+{
+	struct core_config c = http_only();
+	struct play p;
+
+	(void)state;
+	into(&p, &c, SESSION_PROBE);
+	play_respond(&p, play_must_find(&p, "initialize"), (struct head){ .status = 503, .retry_after = "10" }, NULL);
+	assert_int_equal(play_state(&p), SESSION_WAIT);
+	play_client(&p, PLAY_INITIALIZE);
+	play_pass(&p, 9000);
+	assert_int_equal(p.nopen, 0);
+	play_serve(&p, 3000);
+	assert_int_equal(play_answers(&p, "\"init\"", NULL), 1);
+	assert_int_equal(play_state(&p), SESSION_READY);
+	play_close(&p);
+}
+
 /* ---- signal, end of input ------------------------------------------------------------------------ */
 
 static void a_signal_ends_every_state_within_a_second_and_answers_what_waits(void **state)
@@ -189,7 +284,7 @@ static void at_the_end_of_input_what_runs_may_finish_and_the_session_is_given_ba
 	play_json(&p, play_must_find(&p, "tools/call"), "\"result\":{}");
 	assert_int_equal(play_answers(&p, "9", NULL), 1);
 	t = play_must_find(&p, "DELETE");
-	assert_int_equal(t->set, HEADERS_SESSION);
+	assert_non_null(memmem(buf_data(&t->lines), t->lines.len, "sid-1", 5));
 	assert_false(p.ended);
 	play_status(&p, t, 200);
 	assert_true(p.ended);
@@ -1949,6 +2044,10 @@ int main(void)
 		cmocka_unit_test(a_request_meets_each_state),
 		cmocka_unit_test(a_ping_is_answered_by_the_bridge_wherever_the_line_is_not_up),
 		cmocka_unit_test(a_second_initialize_under_way_is_refused_and_a_later_one_starts_anew),
+		cmocka_unit_test(a_client_that_begins_anew_hears_nothing_of_what_was_before),
+		cmocka_unit_test(a_session_that_was_left_is_given_back_where_the_server_redirects_to),
+		cmocka_unit_test(the_first_handshake_of_a_client_that_was_restarted_is_answered_once),
+		cmocka_unit_test(a_restart_does_not_cut_short_what_the_server_asked_to_wait),
 		cmocka_unit_test(a_signal_ends_every_state_within_a_second_and_answers_what_waits),
 		cmocka_unit_test(the_second_signal_ends_at_once),
 		cmocka_unit_test(at_the_end_of_input_what_runs_may_finish_and_the_session_is_given_back),

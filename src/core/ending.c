@@ -81,6 +81,7 @@ static void let_go(struct session *s)
 		request_drop(s, s->ledger.head);
 	outbox_clear(s);
 	srvreq_free(s);
+	past_free(s);
 	stream_close(s);
 	for (size_t i = 0; i < s->nxfers; i++)
 		if (s->xfers[i] && s->xfers[i]->kind != XF_DELETE)

@@ -73,7 +73,6 @@ struct translation *translation_get(struct request *r)
 	buf_init(&t->inputs, TEXT_MAX);
 	buf_init(&t->answer, TEXT_MAX);
 	buf_init(&t->asked, TEXT_MAX);
-	buf_init(&t->session, TEXT_MAX);
 	buf_init(&t->progress, TEXT_MAX);
 	r->extra = t;
 	return t;
@@ -99,7 +98,6 @@ void eras_forget_request(struct session *s, struct request *r)
 	buf_fini(&t->inputs);
 	buf_fini(&t->answer);
 	buf_fini(&t->asked);
-	buf_fini(&t->session);
 	buf_fini(&t->progress);
 	free(t);
 	r->extra = NULL;
@@ -149,13 +147,6 @@ void eras_new_client(struct session *s)
 {
 	if (s->eras)
 		buf_reset(&s->eras->level);
-}
-
-bool eras_in_old_session(const struct request *r)
-{
-	const struct translation *t = r->extra;
-
-	return t && t->session.len;
 }
 
 int eras_learn_legacy(struct session *s, struct span init)
@@ -337,8 +328,6 @@ int eras_render(struct session *s, struct request *r)
 	int rc;
 
 	buf_reset(&r->upstream);
-	if (r->extra)
-		buf_fini(&((struct translation *)r->extra)->session); /* it goes to the current one */
 	if (!needs_translation(s, r)) {
 		e[0] = (struct json_edit){ r->id, r->uid };
 		if (r->uid.p == r->id.p || span_eq(r->uid, r->id))

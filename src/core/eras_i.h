@@ -26,8 +26,6 @@ struct translation {
 	struct buf answer;     /* with_client: the server's answer came meanwhile */
 	struct buf asked;      /* with_client: raw id, method and params of the server's requests, a line each */
 	uint64_t asked_epoch;  /* the session that asked them */
-	struct buf session;    /* headers of the session it runs in, when that is not the current one any more */
-	uint64_t session_epoch;
 	struct buf progress;   /* raw progress token of the retry, which has one of its own */
 };
 

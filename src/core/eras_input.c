@@ -90,35 +90,25 @@ static struct request *only_call(struct session *s)
 	return found;
 }
 
-/* The session that r runs in. */
-static uint64_t epoch_of(const struct session *s, const struct request *r)
-{
-	const struct translation *t = r->extra;
-
-	return t && t->session.len ? t->session_epoch : s->epoch;
-}
-
 /* The key under which the answer to a server's request comes back. Another
  * session may ask something else under the same id. */
-static int question_key(struct session *s, const struct request *r, struct span id, struct buf *out)
+static int question_key(const struct request *r, struct span id, struct buf *out)
 {
-	return buf_printf(out, "%llu.", (unsigned long long)epoch_of(s, r)) | buf_add(out, id);
+	return buf_printf(out, "%llu.", (unsigned long long)r->epoch) | buf_add(out, id);
 }
 
 /* Questions of a session that is gone: the call asks again in the new one. */
-static void forget_old_questions(struct session *s, const struct request *r, struct translation *t)
+static void forget_old_questions(const struct request *r, struct translation *t)
 {
-	if (t->asked_epoch != epoch_of(s, r))
+	if (t->asked_epoch != r->epoch)
 		buf_reset(&t->asked);
-	t->asked_epoch = epoch_of(s, r);
+	t->asked_epoch = r->epoch;
 }
 
 /* To the session in which it was asked: that of r (NULL: the current one). */
 static int say_to_asker(struct session *s, const struct request *r, struct span line)
 {
-	const struct translation *t = r ? r->extra : NULL;
-
-	return t && t->session.len ? outbox_add_to(s, line, buf_span(&t->session), r->token) : outbox_add(s, line, NULL, true);
+	return outbox_answer(s, line, NULL, r ? r->epoch : s->epoch, r ? r->token : 0);
 }
 
 static void refuse_question(struct session *s, const struct request *r, struct span id, int code, const char *why)
@@ -164,7 +154,7 @@ static int ask_client(struct session *s, struct request *r, const struct rpc_msg
 	buf_init(&b, TEXT_MAX);
 	buf_init(&name, TEXT_MAX);
 	buf_init(&key, TEXT_MAX);
-	bad = question_key(s, r, m->id, &name) || json_quote(&key, buf_span(&name));
+	bad = question_key(r, m->id, &name) || json_quote(&key, buf_span(&name));
 	bad |= buf_puts(&b, "{\"resultType\":\"input_required\",\"inputRequests\":{") | buf_add(&b, buf_span(&key)) |
 	       buf_puts(&b, ":{\"method\":\"") | buf_add(&b, m->method) | buf_puts(&b, "\"");
 	if (m->params.p)
@@ -186,7 +176,7 @@ static void hand_over(struct session *s, struct request *r, const struct rpc_msg
 	size_t before;
 
 	if (t)
-		forget_old_questions(s, r, t);
+		forget_old_questions(r, t);
 	before = t ? t->asked.len : 0;
 	if (!t || note_question(t, m) != 0) {
 		refuse_question(s, r, m->id, -32603, NO_ROOM_FOR_QUESTION);
@@ -220,13 +210,13 @@ static struct span take_line(struct span *text)
 }
 
 /* What the client gave under this question's key. */
-static struct span input_for(struct session *s, const struct request *r, struct span inputs, struct span id)
+static struct span input_for(const struct request *r, struct span inputs, struct span id)
 {
 	struct span value = SPAN_NONE;
 	struct buf key;
 
 	buf_init(&key, TEXT_MAX);
-	if (question_key(s, r, id, &key) == 0 && buf_append(&key, "", 1) == 0)
+	if (question_key(r, id, &key) == 0 && buf_append(&key, "", 1) == 0)
 		value = json_get(inputs, buf_data(&key));
 	buf_fini(&key);
 	return value;
@@ -245,7 +235,7 @@ static void give_inputs(struct session *s, struct request *r, struct span inputs
 	rest = buf_span(&asked);
 	while (rest.n) {
 		struct span id = take_line(&rest), method = take_line(&rest), params = take_line(&rest);
-		struct span value = input_for(s, r, inputs, id);
+		struct span value = input_for(r, inputs, id);
 		struct rpc_msg m = { .kind = RPC_REQUEST, .id = id, .method = method, .params = params };
 		if (!value.p || answer_question(s, r, id, value) != 0)
 			hand_over(s, r, &m);
@@ -272,7 +262,7 @@ static void retry_came(struct session *s, struct request *retry, struct request 
 	}
 	buf_move(&t->progress, &progress);
 	request_drop(s, retry);
-	forget_old_questions(s, r, t);
+	forget_old_questions(r, t);
 	t->with_client = false;
 	request_keep_waiting(s, r, 0);
 	give_inputs(s, r, buf_span(&inputs));
@@ -320,7 +310,7 @@ bool modern_timed_out(struct session *s, struct request *r)
 	if (!t || !t->with_client || s->now < t->expires)
 		return false;
 	session_note(s, NOTE_INFO, "the client did not come back with the input of a call; cancelling it");
-	outbox_cancelled(s, r->uid, "input was not given in time");
+	outbox_cancelled(s, r, "input was not given in time");
 	r->cancelled = true;
 	request_drop(s, r);
 	return true;

@@ -43,20 +43,6 @@ bool modern_other_version(struct session *s, struct span error)
 	return modern_init_params(s, &s->init_params) == 0;
 }
 
-void modern_remember_session(struct session *s)
-{
-	if (!eras_m2l(s) || !s->sid.len)
-		return;
-	for (struct request *r = s->ledger.head; r; r = r->next) {
-		struct translation *t;
-		if (r->purpose != RQ_CLIENT || r->is_listen || (r->state != REQ_SENT && r->state != REQ_STREAMING))
-			continue;
-		t = translation_get(r);
-		if (t && !t->session.len && buf_set(&t->session, buf_span(&s->headers)) == 0)
-			t->session_epoch = s->epoch;
-	}
-}
-
 /* The server knows this client by other capabilities. */
 static int caps_changed(struct session *s, struct span caps)
 {

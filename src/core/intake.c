@@ -206,9 +206,9 @@ static void cancel_upstream(struct session *s, struct request *r, const char *re
 {
 	struct request *hedge = eras_request(s, r->twin);
 
-	outbox_cancelled(s, r->uid, reason);
+	outbox_cancelled(s, r, reason);
 	if (hedge) {
-		outbox_cancelled(s, hedge->uid, reason);
+		outbox_cancelled(s, hedge, reason);
 		request_drop(s, hedge);
 	}
 }
@@ -223,7 +223,7 @@ static void client_cancelled(struct session *s, const struct rpc_msg *m)
 	if (!r || r->cancelled || r->purpose != RQ_CLIENT)
 		return; /* answered meanwhile: nothing to stop */
 	if (eras_spent(r)) { /* with a question: the client does not mean to answer it */
-		outbox_cancelled(s, r->uid, NULL);
+		outbox_cancelled(s, r, NULL);
 		request_drop(s, r);
 		return;
 	}
@@ -264,24 +264,22 @@ static void client_notification(struct session *s, const struct rpc_msg *m, stru
 	s->n.notifications_out++;
 	if (span_is(m->method, "notifications/initialized"))
 		s->initialized_sent = true;
-	outbox_add(s, m->text, big, false);
+	outbox_notify(s, m->text, big);
 }
 
-/* True: a call that still runs in the session before this one may have asked; that one is answered. */
-static bool answer_old_session(struct session *s, const struct rpc_msg *m, uint64_t epoch)
+/* The one call that runs in an earlier session, and so has asked; 0: none, or one of many. */
+static uint64_t asker(const struct session *s, uint64_t epoch)
 {
-	const struct request *asker = NULL;
-	size_t n = 0;
+	uint64_t token = 0;
 
-	if (epoch != s->old_epoch || !s->old_headers.len)
-		return false;
 	for (const struct request *r = s->ledger.head; r; r = r->next) {
 		if (r->purpose != RQ_CLIENT || r->epoch != epoch || (r->state != REQ_SENT && r->state != REQ_STREAMING))
 			continue;
-		asker = r;
-		n++;
+		if (token)
+			return 0;
+		token = r->token;
 	}
-	return n && outbox_add_to(s, m->text, buf_span(&s->old_headers), n == 1 ? asker->token : 0) == 0;
+	return token;
 }
 
 static void client_answer(struct session *s, const struct rpc_msg *m, struct buf *big)
@@ -294,12 +292,7 @@ static void client_answer(struct session *s, const struct rpc_msg *m, struct buf
 		session_note(s, NOTE_INFO, "dropped an answer to a request that the server did not make");
 		return;
 	}
-	if (epoch != s->epoch) {
-		if (!answer_old_session(s, m, epoch))
-			session_note(s, NOTE_INFO, "dropped an answer to a request of a session that is gone");
-		return;
-	}
-	outbox_add(s, m->text, big, true);
+	outbox_answer(s, m->text, big, epoch, epoch == s->epoch ? 0 : asker(s, epoch));
 }
 
 static void client_batch(struct session *s, const struct rpc_msg *m)

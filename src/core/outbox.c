@@ -21,7 +21,6 @@ static void outmsg_free(struct session *s, struct outmsg *m)
 	if (m->xfer)
 		xfer_cancel(s, m->xfer);
 	buf_fini(&m->line);
-	buf_fini(&m->headers);
 	free(m);
 }
 
@@ -46,18 +45,16 @@ void outbox_clear(struct session *s)
 	s->out_done = s->out_seq;
 }
 
-/* What belonged to the old session makes no sense to the new one. */
+/* The new session has been told by a step of its own that all is set. */
 void outbox_new_session(struct session *s)
 {
 	struct outmsg **at = &s->outbox, *m;
 
 	while ((m = *at)) {
-		if (!m->is_initialized && !m->is_cancel && !(m->epoch && m->epoch != s->epoch)) {
+		if (!m->is_initialized) {
 			at = &m->next;
 			continue;
 		}
-		if (m->is_answer)
-			session_note(s, NOTE_INFO, "dropped an answer to a request of a session that is gone");
 		*at = m->next;
 		s->outbox_len--;
 		if (m->seq > s->out_done)
@@ -74,7 +71,6 @@ static struct outmsg *outmsg_new(struct session *s)
 	if (!m)
 		return NULL;
 	buf_init(&m->line, LINE_BYTES);
-	buf_init(&m->headers, LINE_BYTES);
 	m->queued = s->now;
 	*s->outbox_tail = m;
 	s->outbox_tail = &m->next;
@@ -84,48 +80,48 @@ static struct outmsg *outmsg_new(struct session *s)
 	return m;
 }
 
-int outbox_add(struct session *s, struct span line, struct buf *big, bool is_answer)
+/* NULL: too many wait, or no memory. */
+static struct outmsg *outmsg_take(struct session *s, struct span line, struct buf *big)
 {
 	struct outmsg *m = s->outbox_len < OUT_MAX_LEN ? outmsg_new(s) : NULL;
-	int bad = 0;
 
 	if (!m) {
-		session_note(s, NOTE_WARN, "dropped a notification of the client: too many are waiting");
-		return -1;
+		session_note(s, NOTE_WARN, "dropped a message of the client to the server: too many are waiting");
+		return NULL;
 	}
 	if (big && big->mem && span_eq(buf_span(big), line))
 		buf_move(&m->line, big);
-	else if ((bad = buf_add(&m->line, line)) != 0)
-		session_note(s, NOTE_WARN, "out of memory for a notification of the client");
-	m->is_answer = is_answer;
-	if (is_answer) {
-		m->epoch = s->epoch;
-	} else {
-		struct rpc_msg rm;
-		rpc_parse(buf_data(&m->line), m->line.len, &rm);
-		m->is_initialized = span_is(rm.method, "notifications/initialized");
-		if (!span_is(rm.method, "notifications/progress"))
-			m->seq = ++s->out_seq;
-	}
-	return bad;
+	else if (buf_add(&m->line, line) != 0)
+		session_note(s, NOTE_WARN, "out of memory for a message of the client to the server");
+	return m;
 }
 
-int outbox_add_to(struct session *s, struct span line, struct span headers, uint64_t token)
+void outbox_notify(struct session *s, struct span line, struct buf *big)
 {
-	struct outmsg **at = s->outbox_tail, *m;
+	struct outmsg *m = outmsg_take(s, line, big);
+	struct rpc_msg rm;
 
-	if (outbox_add(s, line, NULL, true) != 0)
-		return -1;
-	m = *at;
-	m->epoch = 0;
-	m->token = token;
-	if (buf_add(&m->headers, headers) == 0)
-		return 0;
-	buf_reset(&m->line); /* it would go to the wrong one */
-	return -1;
+	if (!m)
+		return;
+	rpc_parse(buf_data(&m->line), m->line.len, &rm);
+	m->is_initialized = span_is(rm.method, "notifications/initialized");
+	if (!span_is(rm.method, "notifications/progress"))
+		m->seq = ++s->out_seq;
 }
 
-void outbox_cancelled(struct session *s, struct span id, const char *reason)
+int outbox_answer(struct session *s, struct span line, struct buf *big, uint64_t epoch, uint64_t token)
+{
+	struct outmsg *m = outmsg_take(s, line, big);
+
+	if (!m)
+		return -1;
+	m->is_answer = true;
+	m->epoch = epoch;
+	m->token = token;
+	return m->line.len ? 0 : -1;
+}
+
+void outbox_cancelled(struct session *s, const struct request *r, const char *reason)
 {
 	struct outmsg *m = s->outbox_len < OUT_MAX_LEN ? outmsg_new(s) : NULL;
 	int bad;
@@ -133,7 +129,8 @@ void outbox_cancelled(struct session *s, struct span id, const char *reason)
 	if (!m)
 		return;
 	m->is_cancel = true;
-	bad = buf_puts(&m->line, "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{\"requestId\":") | buf_add(&m->line, id);
+	m->epoch = r->epoch;
+	bad = buf_puts(&m->line, "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{\"requestId\":") | buf_add(&m->line, r->uid);
 	if (reason)
 		bad |= buf_puts(&m->line, ",\"reason\":") | json_quote(&m->line, span_str(reason));
 	bad |= buf_puts(&m->line, "}}");
@@ -151,14 +148,24 @@ static const struct outmsg *first_barrier(const struct session *s)
 	return m;
 }
 
+static bool to_current(const struct session *s, const struct outmsg *m)
+{
+	return !m->epoch || m->epoch == s->epoch;
+}
+
 /* To url (SPAN_NONE: the usual one). 0, or -1: no memory. */
 static int outmsg_post(struct session *s, struct outmsg *m, struct span url, unsigned redirects)
 {
-	struct xfer *x = xfer_start(s, XF_OUT, HTTP_POST, m->headers.len ? HEADERS_BASE : HEADERS_SESSION, buf_span(&m->line), OUT_TIMEOUT_MS);
+	struct span lines = SPAN_NONE;
+	bool old = !to_current(s, m);
+	struct xfer *x;
 
+	if (old && !past_headers(s, m->epoch, &lines))
+		return -1;
+	x = xfer_start(s, XF_OUT, HTTP_POST, old ? HEADERS_BASE : HEADERS_SESSION, buf_span(&m->line), OUT_TIMEOUT_MS);
 	if (!url.p && s->era == ERA_SSE)
 		url = buf_span(&s->endpoint);
-	if (!x || (url.p && buf_add(&x->url, url) != 0) || buf_add(&x->lines, buf_span(&m->headers)) != 0) {
+	if (!x || (url.p && buf_add(&x->url, url) != 0) || buf_add(&x->lines, lines) != 0) {
 		if (x)
 			xfer_cancel(s, x->token);
 		return -1;
@@ -183,6 +190,7 @@ bool outbox_follow(struct session *s, struct xfer *x, struct span url)
 void outbox_pump(struct session *s)
 {
 	const struct outmsg *b;
+	struct span lines;
 	struct outmsg *m;
 	bool open = s->state == SESSION_READY || (s->state == SESSION_DRAIN && !s->signalled);
 
@@ -190,6 +198,11 @@ void outbox_pump(struct session *s)
 		s->out_done = b->seq; /* it has held up the others long enough */
 	while ((m = s->outbox) && open && !m->xfer && (!m->not_before || s->now >= m->not_before)) {
 		if (!m->line.len || s->era == ERA_MODERN) { /* modern servers take no notifications of ours */
+			outbox_pop(s);
+			continue;
+		}
+		if (!to_current(s, m) && !past_headers(s, m->epoch, &lines)) {
+			session_note(s, m->is_answer ? NOTE_INFO : NOTE_DEBUG, "dropped %s of a session that is gone", m->is_answer ? "an answer to a request" : "the cancellation of a call");
 			outbox_pop(s);
 			continue;
 		}
@@ -246,7 +259,7 @@ void outbox_on_done(struct session *s, struct outmsg *m, struct xfer *x, enum ve
 	case VERDICT_GONE:
 		if (m->attempts > 1)
 			break; /* to a fresh session too: it is this message */
-		if (x->epoch == s->epoch && s->state == SESSION_READY && !m->headers.len) {
+		if (x->epoch == s->epoch && s->state == SESSION_READY && to_current(s, m)) {
 			s->force_init = true;
 			s->n.session_losses++;
 			session_line_down(s, "the server lost the session", -1, session_gone_often(s) ? -1 : 0);
@@ -282,7 +295,7 @@ void outbox_on_done(struct session *s, struct outmsg *m, struct xfer *x, enum ve
 	outbox_pop(s);
 	if (init)
 		initialized_done(s, true);
-	if (r && (r->state == REQ_SENT || r->state == REQ_STREAMING) && (eras_in_old_session(r) || r->epoch != s->epoch)) {
+	if (r && (r->state == REQ_SENT || r->state == REQ_STREAMING) && r->epoch != s->epoch) {
 		r->maybe_ran = true;
 		request_refuse(s, r, ERR_OUTCOME_UNKNOWN, "The server has lost the session that the call runs in", -1);
 	}

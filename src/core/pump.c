@@ -258,7 +258,7 @@ static int64_t listen_time(struct session *s, struct request *r)
 static void withdraw(struct session *s, const struct request *r, const char *reason)
 {
 	if (r->purpose == RQ_CLIENT && r->state != REQ_PARKED && s->state == SESSION_READY && !dialect_cancel_by_close(s->era))
-		outbox_cancelled(s, r->uid, reason);
+		outbox_cancelled(s, r, reason);
 }
 
 /* Held for a sign-in that is not finished: because of a server that is asked for

@@ -26,19 +26,11 @@ static void post_step(struct session *s, enum req_purpose p, const char *method,
 		session_line_down(s, "out of memory", -1, -1);
 }
 
-/* A session that one machine has lost may live on another, and calls in it. */
-static void remember_session(struct session *s)
-{
-	if (s->sid.len && buf_set(&s->old_headers, buf_span(&s->headers)) == 0)
-		s->old_epoch = s->epoch;
-}
-
 static void step_init(struct session *s)
 {
 	s->step = STEP_INIT;
 	if (s->trying == ERA_HTTP) {
-		modern_remember_session(s);
-		remember_session(s);
+		past_remember(s);
 		session_set_session_id(s, SPAN_NONE);
 	}
 	post_step(s, RQ_INIT, "initialize", buf_span(&s->init_params));

@@ -46,7 +46,6 @@ static void bufs_init(struct session *s)
 	buf_init(&s->sid, SID_MAX);
 	buf_init(&s->endpoint, 16384);
 	buf_init(&s->headers, HEADERS_MAX);
-	buf_init(&s->old_headers, HEADERS_MAX);
 	buf_init(&s->scratch, OUT_MAX);
 	buf_init(&s->out, OUT_MAX);
 	buf_init(&s->init_params, OUT_MAX);
@@ -101,6 +100,7 @@ void session_free(struct session *s)
 	ledger_fini(&s->ledger);
 	outbox_clear(s);
 	srvreq_free(s);
+	past_free(s);
 	subs_free(s);
 	stream_fini(s);
 	eras_free(s);
@@ -121,7 +121,7 @@ void session_free(struct session *s)
 	catalog_free(s->catalog);
 	free(s->reserve);
 	free(s->url);
-	struct buf *all[] = { &s->sid, &s->endpoint, &s->headers, &s->old_headers, &s->scratch, &s->out, &s->init_params, &s->init_result,
+	struct buf *all[] = { &s->sid, &s->endpoint, &s->headers, &s->scratch, &s->out, &s->init_params, &s->init_result,
 		&s->init_error, &s->level_params, &s->auth_text, &s->grave };
 	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
 		buf_fini(all[i]);

@@ -7,6 +7,7 @@
  *   pump.c      sending what waits, in time      xfer.c     transfers by number
  *   stream.c    the standing stream              outbox.c   notifications and answers upstream
  *   replay.c    saying again to a new session    compare.c  what it offers, against what was told
+ *   past.c      sessions that were replaced
  *   keepalive.c pings in good times              offline.c  an earlier run's memory
  *   eras*.c     translation between eras         inject.c   trace context
  * Nothing outside src/core/ includes this. */
@@ -73,13 +74,11 @@ struct xfer {
 struct outmsg {
 	uint64_t seq;
 	struct buf line;
-	struct buf headers;         /* of another session than the current one, to which it goes */
-	uint64_t token;             /* the request that waits for it there */
+	uint64_t token;             /* the request that waits for it; 0: nobody knows which */
 	bool is_answer;             /* sent again on any doubt */
 	bool is_initialized;
 	bool is_cancel;             /* not waited for, never sent again */
-	bool no_barrier;
-	uint64_t epoch;             /* session it belongs to, 0: any */
+	uint64_t epoch;             /* the session it goes to, 0: whichever is the current one */
 	unsigned attempts;
 	int64_t not_before, queued;
 	uint64_t xfer;
@@ -154,8 +153,7 @@ struct session {
 	struct outmsg *outbox, **outbox_tail;
 	uint64_t out_seq, out_done;  /* last queued, last finished barrier notification */
 	size_t outbox_len;
-	struct buf old_headers;      /* of the session before this one, while calls may run on in it */
-	uint64_t old_epoch;
+	struct past *past;           /* sessions before this one in which calls run on */
 	struct srvreq *srvreqs;
 	size_t nsrvreqs;
 
@@ -406,21 +404,30 @@ void intake_no_memory(struct session *s, struct span id);
 void intake_line(struct session *s, struct span line, struct buf *big);
 
 /* ---- outbox.c -------------------------------------------------------------------------------- */
-/* 0, or -1: too many wait, or no memory; it is lost then. */
-int outbox_add(struct session *s, struct span line, struct buf *big, bool is_answer);
-/* An answer to a session that is not the current one, by its headers, for the
- * request with this token, which is lost when it is not taken. 0 or -1. */
-int outbox_add_to(struct session *s, struct span line, struct span headers, uint64_t token);
+/* A notification of the client. */
+void outbox_notify(struct session *s, struct span line, struct buf *big);
+/* An answer to the session of that epoch, for the request with this token (0: it is
+ * not known), which is lost when an earlier session does not take it. 0, or -1: too
+ * many wait, or no memory; it is lost then. */
+int outbox_answer(struct session *s, struct span line, struct buf *big, uint64_t epoch, uint64_t token);
 void outbox_pump(struct session *s);
 bool outbox_follow(struct session *s, struct xfer *x, struct span url);
 void outbox_on_done(struct session *s, struct outmsg *m, struct xfer *x, enum verdict v, bool processed, const char *what);
-void outbox_cancelled(struct session *s, struct span id, const char *reason);
+/* Nobody waits for r any more: the session in which it runs is told. */
+void outbox_cancelled(struct session *s, const struct request *r, const char *reason);
 void outbox_clear(struct session *s);
 void outbox_new_session(struct session *s);
 int64_t outbox_deadline(const struct session *s);
 bool srvreq_add(struct session *s, struct span id);
 bool srvreq_take(struct session *s, struct span id, uint64_t *epoch);
 void srvreq_free(struct session *s);
+
+/* ---- past.c ------------------------------------------------------------------------------------- */
+/* Another session is about to begin. What runs in this one can still be told something in it. */
+void past_remember(struct session *s);
+/* The header lines of an earlier session. False: it is not known (any more). */
+bool past_headers(const struct session *s, uint64_t epoch, struct span *lines);
+void past_free(struct session *s);
 
 /* ---- stream.c --------------------------------------------------------------------------------- */
 void stream_init(struct session *s);
@@ -545,8 +552,6 @@ void modern_tell(struct session *s, struct span method, struct span params);
 void modern_tell_all(struct session *s);
 bool modern_timed_out(struct session *s, struct request *r);
 int modern_init_params(struct session *s, struct buf *out);
-/* Another session is about to begin. What runs in this one can still be told something in it. */
-void modern_remember_session(struct session *s);
 /* A legacy server refused initialize by this error: true when that names a
  * version it would take, and init_params offer it now. */
 bool modern_other_version(struct session *s, struct span error);
@@ -559,8 +564,6 @@ struct span eras_client_id(const struct request *r);
 bool eras_unbind(struct session *s);
 /* The request that the client waits for under this id. */
 struct request *eras_by_client_id(struct session *s, struct span id);
-/* It runs in a session that is not the current one any more. */
-bool eras_in_old_session(const struct request *r);
 /* The client's id was answered already, with input_required. */
 bool eras_spent(const struct request *r);
 /* The client begins anew by initialize. */

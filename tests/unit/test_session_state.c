@@ -1384,6 +1384,69 @@ static void an_answer_to_a_request_of_a_dead_session_is_dropped(void **state)
 	play_close(&p);
 }
 
+/* The open POST whose body holds this. */
+static struct transfer *saying(struct play *p, const char *text)
+{
+	for (struct transfer *t = p->transfers; t; t = t->next)
+		if (t->open && t->method == HTTP_POST && memmem(buf_data(&t->kept), t->kept.len, text, strlen(text)))
+			return t;
+	return NULL;
+}
+
+/* The same, within a minute. */
+static struct transfer *will_say(struct play *p, const char *text)
+{
+	for (int64_t until = p->now + 60000; p->now < until && !saying(p, text);)
+		MUST(play_next(p));
+	MUST(saying(p, text));
+	return saying(p, text);
+}
+
+static bool in_session(const struct transfer *t, const char *sid)
+{
+	return t->set == HEADERS_BASE && memmem(buf_data(&t->lines), t->lines.len, sid, strlen(sid));
+}
+
+/* Call 1 runs in the session sid-1 and has asked 70; sid-2 is the current one by then. */
+static void replace_the_session(struct play *p)
+{
+	play_ask(p, 9, "prompts/get");
+	play_status(p, play_must_find(p, "prompts/get"), 404);
+	play_hello(p, "sid-2");
+	expect_step(p, "notifications/initialized", NULL);
+	play_status(p, play_must_find(p, "GET"), 405);
+	play_json(p, play_must_find(p, "tools/list"), PLAY_TOOLS);
+	play_json(p, play_must_find(p, "prompts/get"), "\"result\":{}");
+	MUST(play_state(p) == SESSION_READY);
+}
+
+static void call_that_asks(struct play *p, const char *tool)
+{
+	play_ready(p, false);
+	play_learn_tools(p);
+	play_call(p, 1, tool);
+	play_sse(p, play_must_find(p, "tools/call"));
+	play_event(p, play_must_find(p, "tools/call"), NULL, "{\"jsonrpc\":\"2.0\",\"id\":70,\"method\":\"roots/list\"}");
+}
+
+static void what_waits_to_be_said_is_said_to_the_session_it_is_meant_for(void **state)
+{
+	struct core_config c = http_only();
+	struct play p;
+
+	(void)state;
+	play_open(&p, &c, 3);
+	call_that_asks(&p, "act");
+	play_client(&p, "{\"jsonrpc\":\"2.0\",\"id\":70,\"result\":{\"roots\":[]}}");
+	play_status(&p, saying(&p, "\"roots\":[]"), 502);
+	replace_the_session(&p);
+	assert_true(in_session(will_say(&p, "\"roots\":[]"), "sid-1"));
+	play_status(&p, saying(&p, "\"roots\":[]"), 202);
+	play_cancel(&p, 1);
+	assert_true(in_session(play_must_find(&p, "notifications/cancelled"), "sid-1"));
+	play_close(&p);
+}
+
 static void two_server_requests_under_one_id_are_answered_in_their_order(void **state)
 {
 	static const char ask[] = "{\"jsonrpc\":\"2.0\",\"id\":0,\"method\":\"roots/list\"}", reply[] = "{\"jsonrpc\":\"2.0\",\"id\":0,\"result\":{\"roots\":[]}}";
@@ -2091,6 +2154,7 @@ int main(void)
 		cmocka_unit_test(a_stream_that_ends_during_the_sign_in_is_noticed_after_it),
 		cmocka_unit_test(a_request_never_overtakes_an_earlier_notification_but_does_not_wait_for_ever),
 		cmocka_unit_test(an_answer_to_a_request_of_a_dead_session_is_dropped),
+		cmocka_unit_test(what_waits_to_be_said_is_said_to_the_session_it_is_meant_for),
 		cmocka_unit_test(two_server_requests_under_one_id_are_answered_in_their_order),
 		cmocka_unit_test(a_lost_session_told_on_a_stream_is_one_and_told_again_is_an_answer),
 		cmocka_unit_test(a_standing_stream_that_ends_is_opened_again_at_its_own_pace),

@@ -1,7 +1,8 @@
-/* The client's notifications and answers on their way up: one after another,
- * in order, never waiting for a request's slot. An answer to a server request
- * is sent again on any doubt (its id makes that harmless), a notification only
- * when it was not processed. Requests that came after a notification wait for
+/* Notifications of the client and its answers on their way up, never waiting for a
+ * request's slot: one after another, and cancellations beside them. An answer to a
+ * server request is sent again on any doubt (its id makes that harmless), a
+ * notification only when it was not processed; others go meanwhile, except that no
+ * notification passes another. Requests that came after a notification wait for
  * it, but not for ever. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,14 +25,16 @@ static void outmsg_free(struct session *s, struct outmsg *m)
 	free(m);
 }
 
-/* Takes the head off: it is done, one way or the other. */
-static void outbox_pop(struct session *s)
+/* Takes it out: it is done, one way or the other. */
+static void outbox_take_out(struct session *s, struct outmsg *m)
 {
-	struct outmsg *m = s->outbox;
+	struct outmsg **at = &s->outbox;
 
-	s->outbox = m->next;
-	if (!s->outbox)
-		s->outbox_tail = &s->outbox;
+	while (*at != m)
+		at = &(*at)->next;
+	*at = m->next;
+	if (!m->next)
+		s->outbox_tail = at;
 	s->outbox_len--;
 	if (m->seq > s->out_done)
 		s->out_done = m->seq;
@@ -41,27 +44,20 @@ static void outbox_pop(struct session *s)
 void outbox_clear(struct session *s)
 {
 	while (s->outbox)
-		outbox_pop(s);
+		outbox_take_out(s, s->outbox);
 	s->out_done = s->out_seq;
 }
 
 /* The new session has been told by a step of its own that all is set. */
 void outbox_new_session(struct session *s)
 {
-	struct outmsg **at = &s->outbox, *m;
+	struct outmsg *m, *next;
 
-	while ((m = *at)) {
-		if (!m->is_initialized) {
-			at = &m->next;
-			continue;
-		}
-		*at = m->next;
-		s->outbox_len--;
-		if (m->seq > s->out_done)
-			s->out_done = m->seq;
-		outmsg_free(s, m);
+	for (m = s->outbox; m; m = next) {
+		next = m->next;
+		if (m->is_initialized)
+			outbox_take_out(s, m);
 	}
-	s->outbox_tail = at;
 }
 
 static struct outmsg *outmsg_new(struct session *s)
@@ -184,7 +180,30 @@ static int outmsg_post(struct session *s, struct outmsg *m, struct span url, uns
 
 bool outbox_follow(struct session *s, struct xfer *x, struct span url)
 {
-	return x->om == s->outbox && outmsg_post(s, x->om, url, x->redirects + 1) == 0;
+	return x->om && outmsg_post(s, x->om, url, x->redirects + 1) == 0;
+}
+
+static bool is_notification(const struct outmsg *m) { return !m->is_answer && !m->is_cancel; }
+
+/* The first message that may go now. One is on its way at a time, and beside it one
+ * cancellation. What waits for its retry lets the others pass, but no notification
+ * passes another: their order means something (progress, what follows initialized). */
+static struct outmsg *next_message(const struct session *s)
+{
+	bool busy = false, cancelling = false, notified = false;
+	struct outmsg *m;
+
+	for (m = s->outbox; m; m = m->next) {
+		busy |= m->xfer && !m->is_cancel;
+		cancelling |= m->xfer && m->is_cancel;
+	}
+	for (m = s->outbox; m; m = m->next) {
+		bool held = m->is_cancel ? cancelling : busy || (is_notification(m) && notified);
+		if (!held && (!m->not_before || s->now >= m->not_before))
+			return m;
+		notified |= is_notification(m);
+	}
+	return NULL;
 }
 
 void outbox_pump(struct session *s)
@@ -196,14 +215,14 @@ void outbox_pump(struct session *s)
 
 	while ((b = first_barrier(s)) && s->now >= b->queued + OUT_PATIENCE_MS)
 		s->out_done = b->seq; /* it has held up the others long enough */
-	while ((m = s->outbox) && open && !m->xfer && (!m->not_before || s->now >= m->not_before)) {
+	while (open && (m = next_message(s))) {
 		if (!m->line.len || s->era == ERA_MODERN) { /* modern servers take no notifications of ours */
-			outbox_pop(s);
+			outbox_take_out(s, m);
 			continue;
 		}
 		if (!to_current(s, m) && !past_headers(s, m->epoch, &lines)) {
 			session_note(s, m->is_answer ? NOTE_INFO : NOTE_DEBUG, "dropped %s of a session that is gone", m->is_answer ? "an answer to a request" : "the cancellation of a call");
-			outbox_pop(s);
+			outbox_take_out(s, m);
 			continue;
 		}
 		if (outmsg_post(s, m, SPAN_NONE, 0) != 0) {
@@ -226,7 +245,7 @@ static void try_again(struct session *s, struct outmsg *m, int64_t floor_ms, con
 
 	if (m->attempts > 8 || (s->c->max_retries >= 0 && m->attempts > (unsigned)s->c->max_retries)) {
 		session_note(s, NOTE_WARN, "dropped %s of the client after %u attempts: %s", m->is_answer ? "an answer" : "a notification", m->attempts, what);
-		outbox_pop(s);
+		outbox_take_out(s, m);
 		return;
 	}
 	backoff_init(&b, retry_backoff(s->c));
@@ -241,8 +260,6 @@ void outbox_on_done(struct session *s, struct outmsg *m, struct xfer *x, enum ve
 	bool again = m->is_answer || m->is_initialized;
 
 	m->xfer = 0;
-	if (m != s->outbox)
-		return;
 	switch (v) {
 	case VERDICT_ACCEPTED:
 	case VERDICT_ANSWER:
@@ -250,7 +267,7 @@ void outbox_on_done(struct session *s, struct outmsg *m, struct xfer *x, enum ve
 		if (x->status < 300) {
 			bool init = m->is_initialized;
 			session_succeeded(s);
-			outbox_pop(s);
+			outbox_take_out(s, m);
 			if (init)
 				initialized_done(s, true);
 			return;
@@ -292,7 +309,7 @@ void outbox_on_done(struct session *s, struct outmsg *m, struct xfer *x, enum ve
 		what, x->status ? "" : " (no response)");
 	bool init = m->is_initialized;
 	struct request *r = eras_request(s, m->token);
-	outbox_pop(s);
+	outbox_take_out(s, m);
 	if (init)
 		initialized_done(s, true);
 	if (r && (r->state == REQ_SENT || r->state == REQ_STREAMING) && r->epoch != s->epoch) {
@@ -307,8 +324,9 @@ int64_t outbox_deadline(const struct session *s)
 	const struct outmsg *b = s->parked && s->state == SESSION_READY ? first_barrier(s) : NULL;
 	int64_t t = b ? b->queued + OUT_PATIENCE_MS : 0;
 
-	if (s->outbox && s->outbox->not_before > s->now && (!t || s->outbox->not_before < t))
-		t = s->outbox->not_before;
+	for (const struct outmsg *m = s->outbox; m; m = m->next)
+		if (m->not_before > s->now && (!t || m->not_before < t))
+			t = m->not_before;
 	return t;
 }
 

@@ -1447,6 +1447,46 @@ static void what_waits_to_be_said_is_said_to_the_session_it_is_meant_for(void **
 	play_close(&p);
 }
 
+static void what_waits_for_its_retry_lets_others_pass_but_no_notification_another(void **state)
+{
+	struct core_config c = http_only();
+	struct play p;
+
+	(void)state;
+	play_open(&p, &c, 3);
+	play_ready(&p, true);
+	for (int id = 70; id < 73; id++) {
+		char text[100];
+		snprintf(text, sizeof(text), "{\"jsonrpc\":\"2.0\",\"id\":%d,\"method\":\"roots/list\"}", id);
+		play_event(&p, play_must_find(&p, "GET"), NULL, text);
+	}
+	play_call(&p, 1, "act");
+	play_call(&p, 2, "act");
+	play_client(&p, "{\"jsonrpc\":\"2.0\",\"id\":70,\"result\":{\"roots\":[]}}");
+	play_client(&p, "{\"jsonrpc\":\"2.0\",\"id\":71,\"result\":{\"roots\":[]}}");
+	play_client(&p, "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\"params\":{\"progressToken\":7,\"progress\":1}}");
+	play_client(&p, "{\"jsonrpc\":\"2.0\",\"id\":72,\"result\":{\"roots\":[]}}");
+	play_client(&p, "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\"params\":{\"progressToken\":7,\"progress\":2}}");
+	assert_non_null(saying(&p, "\"id\":70,"));
+	assert_null(saying(&p, "\"id\":71,")); /* in order while all is well */
+	play_cancel(&p, 1);
+	play_cancel(&p, 2);
+	play_status(&p, saying(&p, "\"requestId\":1"), 202); /* beside it */
+	play_status(&p, saying(&p, "\"requestId\":2"), 202);
+	play_status(&p, saying(&p, "\"id\":70,"), 502);
+	play_status(&p, saying(&p, "\"id\":71,"), 202);
+	play_respond(&p, saying(&p, "\"progress\":1"), (struct head){ .status = 503, .retry_after = "7" }, NULL);
+	play_status(&p, saying(&p, "\"id\":72,"), 202);
+	assert_null(saying(&p, "\"progress\":2"));
+	play_status(&p, will_say(&p, "\"id\":70,"), 202);
+	assert_null(saying(&p, "\"progress\":2"));
+	play_status(&p, will_say(&p, "\"progress\":1"), 202);
+	play_status(&p, saying(&p, "\"progress\":2"), 202);
+	play_pass(&p, 100);
+	assert_int_equal(p.nopen, 3); /* the stream and the calls */
+	play_close(&p);
+}
+
 static void two_server_requests_under_one_id_are_answered_in_their_order(void **state)
 {
 	static const char ask[] = "{\"jsonrpc\":\"2.0\",\"id\":0,\"method\":\"roots/list\"}", reply[] = "{\"jsonrpc\":\"2.0\",\"id\":0,\"result\":{\"roots\":[]}}";
@@ -2155,6 +2195,7 @@ int main(void)
 		cmocka_unit_test(a_request_never_overtakes_an_earlier_notification_but_does_not_wait_for_ever),
 		cmocka_unit_test(an_answer_to_a_request_of_a_dead_session_is_dropped),
 		cmocka_unit_test(what_waits_to_be_said_is_said_to_the_session_it_is_meant_for),
+		cmocka_unit_test(what_waits_for_its_retry_lets_others_pass_but_no_notification_another),
 		cmocka_unit_test(two_server_requests_under_one_id_are_answered_in_their_order),
 		cmocka_unit_test(a_lost_session_told_on_a_stream_is_one_and_told_again_is_an_answer),
 		cmocka_unit_test(a_standing_stream_that_ends_is_opened_again_at_its_own_pace),

@@ -239,13 +239,39 @@ static void initialized_done(struct session *s, bool ok)
 		stream_open(s);
 }
 
+/* An earlier session did not take the answer that r waits for in it. Where r may be
+ * repeated it goes to the current one, which asks anew. */
+static void call_lost(struct session *s, struct request *r)
+{
+	r->maybe_ran = true;
+	if (r->repeatable && !r->cancelled && !r->revives++) {
+		r->why = RETRY_SESSION;
+		request_park(s, r, 0);
+		return;
+	}
+	request_refuse(s, r, r->repeatable ? ERR_UPSTREAM_UNAVAILABLE : ERR_OUTCOME_UNKNOWN, "The server has lost the session that the call runs in", -1);
+}
+
+/* Out with m, which was not taken, and on with what waits for it. */
+static void not_taken(struct session *s, struct outmsg *m)
+{
+	struct request *r = eras_request(s, m->token);
+	bool init = m->is_initialized;
+
+	outbox_take_out(s, m);
+	if (init)
+		initialized_done(s, true);
+	if (r && (r->state == REQ_SENT || r->state == REQ_STREAMING) && r->epoch != s->epoch)
+		call_lost(s, r);
+}
+
 static void try_again(struct session *s, struct outmsg *m, int64_t floor_ms, const char *what)
 {
 	struct backoff b;
 
 	if (m->attempts > 8 || (s->c->max_retries >= 0 && m->attempts > (unsigned)s->c->max_retries)) {
 		session_note(s, NOTE_WARN, "dropped %s of the client after %u attempts: %s", m->is_answer ? "an answer" : "a notification", m->attempts, what);
-		outbox_take_out(s, m);
+		not_taken(s, m);
 		return;
 	}
 	backoff_init(&b, retry_backoff(s->c));
@@ -307,15 +333,7 @@ void outbox_on_done(struct session *s, struct outmsg *m, struct xfer *x, enum ve
 	}
 	session_note(s, m->is_cancel ? NOTE_DEBUG : NOTE_INFO, "a %s was not taken by the server: %s%s", m->is_answer ? "client's answer" : "notification",
 		what, x->status ? "" : " (no response)");
-	bool init = m->is_initialized;
-	struct request *r = eras_request(s, m->token);
-	outbox_take_out(s, m);
-	if (init)
-		initialized_done(s, true);
-	if (r && (r->state == REQ_SENT || r->state == REQ_STREAMING) && r->epoch != s->epoch) {
-		r->maybe_ran = true;
-		request_refuse(s, r, ERR_OUTCOME_UNKNOWN, "The server has lost the session that the call runs in", -1);
-	}
+	not_taken(s, m);
 }
 
 /* A notification that takes too long no longer holds up what came after it. */

@@ -1447,6 +1447,33 @@ static void what_waits_to_be_said_is_said_to_the_session_it_is_meant_for(void **
 	play_close(&p);
 }
 
+static void a_call_whose_old_session_is_gone_begins_anew_where_it_may_be_repeated(void **state)
+{
+	static const char *const tools[] = { "act", "safe" };
+	struct core_config c = http_only();
+
+	(void)state;
+	for (int safe = 0; safe < 2; safe++) {
+		struct transfer *t;
+		struct play p;
+		play_open(&p, &c, 3);
+		call_that_asks(&p, tools[safe]);
+		replace_the_session(&p);
+		play_client(&p, "{\"jsonrpc\":\"2.0\",\"id\":70,\"result\":{\"roots\":[]}}");
+		play_status(&p, saying(&p, "\"roots\":[]"), 404);
+		assert_int_equal(play_count(&p, "tools/call"), 1 + safe);
+		assert_int_equal(play_refused(&p, "1", "outcome_unknown"), !safe);
+		if (safe) {
+			t = play_must_find(&p, "tools/call");
+			assert_int_equal(t->set, HEADERS_SESSION);
+			play_json(&p, t, "\"result\":{\"content\":[]}");
+		}
+		assert_int_equal(play_answers(&p, "1", NULL), 1);
+		assert_int_equal(play_state(&p), SESSION_READY);
+		play_close(&p);
+	}
+}
+
 static void what_waits_for_its_retry_lets_others_pass_but_no_notification_another(void **state)
 {
 	struct core_config c = http_only();
@@ -2195,6 +2222,7 @@ int main(void)
 		cmocka_unit_test(a_request_never_overtakes_an_earlier_notification_but_does_not_wait_for_ever),
 		cmocka_unit_test(an_answer_to_a_request_of_a_dead_session_is_dropped),
 		cmocka_unit_test(what_waits_to_be_said_is_said_to_the_session_it_is_meant_for),
+		cmocka_unit_test(a_call_whose_old_session_is_gone_begins_anew_where_it_may_be_repeated),
 		cmocka_unit_test(what_waits_for_its_retry_lets_others_pass_but_no_notification_another),
 		cmocka_unit_test(two_server_requests_under_one_id_are_answered_in_their_order),
 		cmocka_unit_test(a_lost_session_told_on_a_stream_is_one_and_told_again_is_an_answer),

@@ -106,7 +106,7 @@ void exchange_release(struct session *s, struct request *r)
 	if (!x || (!x->sse && !x->json))
 		return;
 	if (x->sse) {
-		xfer_linger(s, x);
+		xfer_linger(s, x, LINGER_MS);
 		/* A server may answer before it has read all: the body stays as long as the transfer. */
 		if (r->upstream.len && x->kind == XF_REQUEST)
 			buf_move(&x->rest, &r->upstream);

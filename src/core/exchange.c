@@ -6,6 +6,7 @@
 #include "core/session_i.h"
 
 #define VERDICT_BODY ((size_t)1 << 20) /* of an error body that is kept for judging */
+#define ERROR_MS 10000                 /* how long an error's body may take */
 
 static bool type_is(struct span ct, const char *type)
 {
@@ -46,7 +47,7 @@ static enum body_mode taken(struct session *s, struct xfer *x, const struct http
 		return BODY_DISCARD;
 	x->sse = true;
 	sse_init(&x->parser, s->c->max_message);
-	xfer_linger(s, x);
+	xfer_linger(s, x, LINGER_MS);
 	return BODY_STREAM;
 }
 
@@ -71,6 +72,8 @@ enum body_mode session_on_head(struct session *s, uint64_t token, const struct h
 			a->op = x->rq ? x->rq->token : 0;
 		}
 	}
+	if (h->status >= 300)
+		xfer_linger(s, x, h->status == 401 || x->insufficient_scope ? LINGER_MS : ERROR_MS);
 	if (x->kind == XF_STREAM)
 		return stream_on_head(s, x, h);
 	if (h->status >= 200 && h->status < 300 && (x->om || x->kind == XF_STEP))
@@ -187,6 +190,10 @@ bool session_on_data(struct session *s, uint64_t token, char **p, size_t *n, boo
 	}
 	if (x->body.len < VERDICT_BODY)
 		buf_append(&x->body, *p, *n < VERDICT_BODY - x->body.len ? *n : VERDICT_BODY - x->body.len);
+	if (x->body.len == VERDICT_BODY && x->linger_until) {
+		x->linger_until = now;
+		session_due(s, now);
+	}
 	*n = 0;
 	s->cur = NULL;
 	return false;
@@ -286,6 +293,16 @@ done:
 	xfer_free(s, x);
 	session_pump(s);
 	session_check_drained(s);
+}
+
+void exchange_cut(struct session *s, struct xfer *x)
+{
+	struct http_result r = { .outcome = HTTP_OK, .body_sent = true, .got_bytes = true };
+	struct action *a = session_act(s, ACT_CANCEL);
+
+	if (a)
+		a->token = x->token;
+	session_on_done(s, x->token, &r, s->now);
 }
 
 void session_on_start_failed(struct session *s, uint64_t token, const char *why, int64_t now)

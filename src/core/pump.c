@@ -374,10 +374,12 @@ void session_request_times(struct session *s)
 		struct xfer *x = s->xfers[i];
 		if (!x || !x->linger_until)
 			continue;
-		if (s->now >= x->linger_until)
+		if (s->now < x->linger_until)
+			due = !due || x->linger_until < due ? x->linger_until : due;
+		else if (x->answered)
 			xfer_cancel(s, x->token);
-		else if (!due || x->linger_until < due)
-			due = x->linger_until;
+		else
+			exchange_cut(s, x);
 	}
 	if (due)
 		session_due(s, due);

@@ -64,7 +64,7 @@ struct xfer {
 	unsigned redirects;
 	uint64_t epoch;
 	int64_t rx_at;              /* last byte */
-	int64_t started, linger_until; /* linger: its answer came, the stream did not end yet */
+	int64_t started, linger_until; /* linger: its answer came, or a head that says enough, and it did not end yet */
 	enum challenge challenge;
 	struct buf challenge_text;
 	struct xfer *next;          /* free list */
@@ -308,8 +308,9 @@ void xfer_cancel(struct session *s, uint64_t token);
 bool xfer_starting(const struct session *s);
 /* The sign-in is over: c for those whose 401 has come, but whose end has not. */
 void xfers_signed(struct session *s, enum challenge c, struct span text);
-/* All it was made for has come: its stream may end by itself for a while. */
-void xfer_linger(struct session *s, struct xfer *x);
+#define LINGER_MS 2000 /* all it was made for has come */
+/* It may end by itself for so long. One that was not answered is judged then by what has come. */
+void xfer_linger(struct session *s, struct xfer *x, int64_t ms);
 void xfer_free(struct session *s, struct xfer *x);
 /* Posts it. 0, or -1 when there was no memory (then it was refused already). */
 int request_post(struct session *s, struct request *r);
@@ -330,6 +331,8 @@ void request_detach(struct session *s, struct request *r);
 void exchange_message(struct session *s, struct request *r, struct span text);
 /* The same of one that is parsed already. */
 void exchange_parsed(struct session *s, struct request *r, struct rpc_msg m);
+/* The response of x does not end: it is judged by what has come of it. */
+void exchange_cut(struct session *s, struct xfer *x);
 /* Counts a session-gone verdict: true when they come too often to be followed at once. */
 bool session_gone_often(struct session *s);
 /* An answer to r came. */

@@ -5,7 +5,6 @@
 
 #include "core/session_i.h"
 
-#define LINGER_MS 2000                    /* a response stream may end this long after its answer */
 #define VERDICT_BODY ((size_t)1 << 20) /* of an error body that is kept for judging */
 
 struct xfer *xfer_find(struct session *s, uint64_t token)
@@ -87,9 +86,9 @@ void xfer_free(struct session *s, struct xfer *x)
 	s->free_xfers = x;
 }
 
-void xfer_linger(struct session *s, struct xfer *x)
+void xfer_linger(struct session *s, struct xfer *x, int64_t ms)
 {
-	x->linger_until = s->now + LINGER_MS;
+	x->linger_until = s->now + ms;
 	s->lingering++;
 	session_due(s, x->linger_until);
 }

@@ -260,13 +260,13 @@ describe('tokens', { concurrency: 2 }, () => {
 		as.rules.length = 0;
 	}));
 
-	it('a 401 that is cut short is a 401, and the call was not carried out', { timeout: 60000 }, () => together(async ({ srv, as, bridge }) => {
+	for (const [what, cut] of [['is cut short', true], ['never ends', false]]) it(`a 401 whose body ${what} is a 401, and the call was not carried out`, { timeout: 60000 }, () => together(async ({ srv, as, bridge }) => {
 		const b = bridge();
 		await connectSignedIn(b);
 		await b.logged(/standing stream is open/, 8000);
 		srv.when((e) => e.tool === 'append' && !as.valid(/(\S+)$/.exec(e.headers.authorization)[1]), (e) => {
 			e.write('HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer error="invalid_token"\r\nContent-Length: 20\r\n\r\n{');
-			setTimeout(() => e.connection.socket.destroy(), 100);
+			if (cut) setTimeout(() => e.connection.socket.destroy(), 100);
 		});
 		as.revokeAll();
 		assertText(await b.call('append', { text: 'once' }), '1');

@@ -1314,6 +1314,46 @@ static void a_sign_in_parks_and_then_sends_or_refuses_or_tells_where_to_go(void 
 	play_close(&p);
 }
 
+static void a_refusal_whose_body_never_ends_is_judged_by_its_head(void **state)
+{
+	static const struct { struct head h; enum challenge c; const char *kind; int64_t ms; } rows[] = {
+		{ { .status = 401, .www = "Bearer" }, CHALLENGE_REFUSE, "auth_required", 2000 },
+		{ { .status = 401, .www = "Bearer" }, CHALLENGE_AGAIN, NULL, 2000 },
+		{ { .status = 403, .www = "Bearer error=\"insufficient_scope\"" }, CHALLENGE_REFUSE, "auth_required", 2000 },
+		{ { .status = 502, .type = "text/html" }, CHALLENGE_PASS, "outcome_unknown", 10000 },
+		{ { .status = 400, .type = "text/html" }, CHALLENGE_PASS, "bad_upstream", 10000 },
+	};
+	struct core_config c = http_only();
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		for (int flood = 0; flood < 2; flood++) {
+			static char much[1 << 20];
+			struct transfer *t;
+			struct play p;
+			into(&p, &c, SESSION_READY);
+			p.challenge = rows[i].c;
+			play_call(&p, 9, "act");
+			t = play_must_find(&p, "tools/call");
+			play_head(&p, t, rows[i].h);
+			memset(much, 'x', sizeof(much) - 1);
+			play_data(&p, t, "<html>");
+			play_pass(&p, 100);
+			assert_true(t->open);
+			if (flood)
+				play_data(&p, t, much);
+			play_pass(&p, flood ? 0 : rows[i].ms);
+			assert_false(t->open);
+			if (rows[i].kind)
+				assert_true(play_refused(&p, "9", rows[i].kind));
+			else
+				play_json(&p, play_must_find(&p, "tools/call"), "\"result\":{}");
+			assert_int_equal(play_answers(&p, "9", NULL), 1);
+			play_close(&p);
+		}
+	}
+}
+
 static void a_stream_that_ends_during_the_sign_in_is_noticed_after_it(void **state)
 {
 	struct core_config c = sse_only();
@@ -2218,6 +2258,7 @@ int main(void)
 		cmocka_unit_test(a_wake_ends_the_backoff_and_probes_a_session_that_seems_well),
 		cmocka_unit_test(a_wake_asks_anew_and_the_answer_decides_about_what_is_under_way),
 		cmocka_unit_test(a_sign_in_parks_and_then_sends_or_refuses_or_tells_where_to_go),
+		cmocka_unit_test(a_refusal_whose_body_never_ends_is_judged_by_its_head),
 		cmocka_unit_test(a_stream_that_ends_during_the_sign_in_is_noticed_after_it),
 		cmocka_unit_test(a_request_never_overtakes_an_earlier_notification_but_does_not_wait_for_ever),
 		cmocka_unit_test(an_answer_to_a_request_of_a_dead_session_is_dropped),

@@ -126,6 +126,8 @@ void modern_forget(struct session *s, struct request *r);
 /* ---- eras_input.c ---- */
 /* r comes with this requestState: false when its call has ended and it may go out anew. */
 bool modern_retry(struct session *s, struct request *r, struct span state);
+/* r was answered by an error: true when that wants addresses visited, and the client was told so. */
+bool modern_wants_visit(struct session *s, struct request *r, const struct rpc_msg *m);
 /* A request of the server: answered here, tied to a call, or refused. */
 void modern_asked(struct session *s, struct request *r, const struct rpc_msg *m);
 

@@ -9,7 +9,8 @@
 #define STATE_PREFIX "hf1."
 #define NO_ROOM_FOR_QUESTION "There was not enough memory for the question"
 
-/* What is sealed: which call, until when, and what it was. */
+/* What is sealed: which call (0: none, it ended when it was asked about), until
+ * when, and what it was. */
 struct sealed { uint64_t token; int64_t expires; unsigned char what[16]; };
 
 static void what_call(struct request *r, unsigned char out[16])
@@ -29,11 +30,11 @@ static void what_call(struct request *r, unsigned char out[16])
 	crypto_generichash_final(&h, out, 16);
 }
 
-static int seal_state(struct session *s, struct request *r, int64_t expires, struct buf *out)
+static int seal_state(struct session *s, struct request *r, uint64_t token, int64_t expires, struct buf *out)
 {
 	unsigned char box[crypto_secretbox_NONCEBYTES + crypto_secretbox_MACBYTES + sizeof(struct sealed)];
 	char text[2 * sizeof(box)];
-	struct sealed in = { .token = r->token, .expires = expires };
+	struct sealed in = { .token = token, .expires = expires };
 
 	what_call(r, in.what);
 	for (size_t i = 0; i < crypto_secretbox_NONCEBYTES; i += 8) {
@@ -46,8 +47,8 @@ static int seal_state(struct session *s, struct request *r, int64_t expires, str
 }
 
 /* The call that a retry belongs to; NULL with *why, which is NULL when the state
- * is a good one and the call has ended. */
-static struct request *open_state(struct session *s, struct request *retry, struct span state, const char **why)
+ * is a good one and the call has ended, as it is to where *anew. */
+static struct request *open_state(struct session *s, struct request *retry, struct span state, const char **why, bool *anew)
 {
 	unsigned char box[256], what[16];
 	struct sealed in;
@@ -71,6 +72,7 @@ static struct request *open_state(struct session *s, struct request *retry, stru
 	if (s->now >= in.expires)
 		return NULL;
 	*why = NULL;
+	*anew = !in.token;
 	r = eras_request(s, in.token);
 	return r && r->extra && ((struct translation *)r->extra)->with_client ? r : NULL;
 }
@@ -159,7 +161,7 @@ static int ask_client(struct session *s, struct request *r, const struct rpc_msg
 	       buf_puts(&b, ":{\"method\":\"") | buf_add(&b, m->method) | buf_puts(&b, "\"");
 	if (m->params.p)
 		bad |= buf_puts(&b, ",\"params\":") | buf_add(&b, m->params);
-	bad |= buf_puts(&b, "}},\"requestState\":") | seal_state(s, r, expires, &b) | buf_puts(&b, "}");
+	bad |= buf_puts(&b, "}},\"requestState\":") | seal_state(s, r, r->token, expires, &b) | buf_puts(&b, "}");
 	bad = bad || !eras_try_answer(s, r, "result", buf_span(&b));
 	buf_fini(&b);
 	buf_fini(&name);
@@ -289,11 +291,31 @@ static bool call_ended(struct session *s, struct request *retry)
 	return true;
 }
 
+/* The addresses were to be visited. The server itself knows whether they were, but
+ * one who does not want to is not asked again: true then. */
+static bool visit_declined(struct session *s, struct request *retry)
+{
+	struct span key, value;
+	struct json_iter it;
+
+	json_iter(&it, json_get(retry->params, "inputResponses"));
+	while (json_next(&it, &key, &value)) {
+		if (json_string_is(json_get(value, "action"), "accept"))
+			continue;
+		request_refuse(s, retry, ERR_UNSUPPORTED, "The user did not agree to open the address that the server wants to be visited first", -1);
+		return true;
+	}
+	return false;
+}
+
 bool modern_retry(struct session *s, struct request *r, struct span state)
 {
 	const char *why = NULL;
-	struct request *call = open_state(s, r, state, &why);
+	bool anew = false;
+	struct request *call = open_state(s, r, state, &why, &anew);
 
+	if (anew)
+		return visit_declined(s, r);
 	if (!call && !why)
 		return call_ended(s, r);
 	if (call)
@@ -316,6 +338,72 @@ bool modern_timed_out(struct session *s, struct request *r)
 	return true;
 }
 
+/* May its answer be input_required (basic/patterns/mrtr, "Supported Requests")? */
+static bool takes_input(const struct request *r)
+{
+	return span_is(r->method, "tools/call") || span_is(r->method, "prompts/get") || span_is(r->method, "resources/read");
+}
+
+static bool are_visits(struct span list)
+{
+	struct json_iter it;
+	struct span one;
+	size_t n = 0;
+
+	json_iter(&it, json_type(list) == '[' ? list : SPAN_NONE);
+	while (json_next(&it, NULL, &one)) {
+		if (json_type(one) != '{' || !json_string_is(json_get(one, "mode"), "url"))
+			return false;
+		n++;
+	}
+	return n > 0;
+}
+
+static int write_visits(struct span list, struct buf *out)
+{
+	static const char *const drop[] = { "elicitationId" };
+	struct json_iter it;
+	struct span one;
+	unsigned n = 0;
+	int bad = 0;
+
+	json_iter(&it, list);
+	while (!bad && json_next(&it, NULL, &one)) {
+		bool any = false;
+		bad = buf_printf(out, "%s\"url.%u\":{\"method\":\"elicitation/create\",\"params\":{", n ? "," : "", n) ||
+		      eras_members(out, one, drop, 1, &any) || buf_puts(out, "}}");
+		n++;
+	}
+	return bad;
+}
+
+/* "URL Elicitation Required" (2025-11-25, client/elicitation) is input_required by
+ * now. Nothing has been done yet, so the retry is sent as a call of its own. */
+bool modern_wants_visit(struct session *s, struct request *r, const struct rpc_msg *m)
+{
+	struct span list = json_path(m->error, "data", "elicitations", NULL);
+	int64_t code;
+	struct buf b;
+	int bad;
+
+	if (!rpc_error_code(m, &code) || code != -32042 || !takes_input(r) || !are_visits(list))
+		return false;
+	if (!json_path(json_get(r->meta, META_CLIENT_CAPS), "elicitation", "url", NULL).p) {
+		eras_send_answer(s, r, "error", SPAN_LIT("{\"code\":-32021,\"message\":\"The server wants an address to be visited first, and this client "
+			"has not said that it can do that\",\"data\":{\"requiredCapabilities\":{\"elicitation\":{\"url\":{}}}}}"));
+		return true;
+	}
+	buf_init(&b, TEXT_MAX);
+	bad = buf_puts(&b, "{\"resultType\":\"input_required\",\"inputRequests\":{") || write_visits(list, &b) || buf_puts(&b, "},\"requestState\":") ||
+	      seal_state(s, r, 0, s->now + STATE_LIFE_MS, &b) || buf_puts(&b, "}");
+	if (bad)
+		exchange_answer_lost(s, r);
+	else
+		eras_send_answer(s, r, "result", buf_span(&b));
+	buf_fini(&b);
+	return true;
+}
+
 void modern_asked(struct session *s, struct request *r, const struct rpc_msg *m)
 {
 	if (span_is(m->method, "ping")) {
@@ -324,7 +412,7 @@ void modern_asked(struct session *s, struct request *r, const struct rpc_msg *m)
 	}
 	if (!r || r->purpose != RQ_CLIENT || r->is_listen)
 		r = only_call(s);
-	if (r && (span_is(r->method, "tools/call") || span_is(r->method, "prompts/get") || span_is(r->method, "resources/read"))) {
+	if (r && takes_input(r)) {
 		if (eras_client_can(json_get(r->meta, META_CLIENT_CAPS), m->method, m->params))
 			hand_over(s, r, m);
 		else

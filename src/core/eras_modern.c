@@ -255,13 +255,33 @@ static bool cacheable(struct span method)
 	return catalog_list_of(method) >= 0 || span_is(method, "resources/read") || span_is(method, "server/discover");
 }
 
+/* An error goes on with the code that this client knows it by: one for a resource that
+ * is not found had its own, and -32042 must not be said any more. */
+static void pass_error(struct session *s, struct request *r, const struct rpc_msg *m)
+{
+	struct json_edit e = { json_get(m->error, "code"), SPAN_NONE };
+	int64_t code = 0;
+	struct buf b;
+
+	rpc_error_code(m, &code);
+	if (code == -32002 && span_is(r->method, "resources/read"))
+		e.new_bytes = SPAN_LIT("-32602");
+	else if (code == -32042)
+		e.new_bytes = SPAN_LIT("-32603");
+	buf_init(&b, TEXT_MAX);
+	if (e.new_bytes.p && json_splice(&b, m->error, &e, 1) == 0)
+		eras_send_answer(s, r, "error", buf_span(&b));
+	else
+		eras_send_answer(s, r, "error", m->error);
+	buf_fini(&b);
+}
+
 bool modern_answer(struct session *s, struct request *r, const struct rpc_msg *m)
 {
 	struct translation *t = r->extra;
 	struct json_iter it;
 	struct span key, value;
 	struct buf b;
-	int64_t code;
 	int bad;
 
 	if (level_of(r).p)
@@ -275,13 +295,8 @@ bool modern_answer(struct session *s, struct request *r, const struct rpc_msg *m
 		return true;
 	}
 	if (m->kind == RPC_ERROR) {
-		struct json_edit e = { json_get(m->error, "code"), SPAN_LIT("-32602") };
-		buf_init(&b, TEXT_MAX);
-		if (span_is(r->method, "resources/read") && rpc_error_code(m, &code) && code == -32002 && json_splice(&b, m->error, &e, 1) == 0)
-			eras_send_answer(s, r, "error", buf_span(&b));
-		else
-			eras_send_answer(s, r, "error", m->error);
-		buf_fini(&b);
+		if (!modern_wants_visit(s, r, m))
+			pass_error(s, r, m);
 		return true;
 	}
 	if (catalog_list_of(r->method) >= 0)
@@ -318,7 +333,7 @@ bool modern_inbound(struct session *s, struct request *r, const struct rpc_msg *
 		return !wants_message(s, r, json_get(m->params, "level"));
 	if (span_is(m->method, "notifications/progress"))
 		return retoken(s, m);
-	if (span_is(m->method, "notifications/cancelled"))
+	if (span_is(m->method, "notifications/cancelled") || span_is(m->method, "notifications/elicitation/complete"))
 		return true; /* of a question: its id means nothing to this client */
 	for (int l = 0; l < LIST_COUNT; l++)
 		if (span_is(m->method, catalog_list_changed((enum catalog_list)l)))

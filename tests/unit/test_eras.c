@@ -136,6 +136,80 @@ static void an_answer_to_a_question_of_a_lost_session_goes_nowhere(void **state)
 	play_close(&p);
 }
 
+#define URL_META "\"_meta\":{\"io.modelcontextprotocol/protocolVersion\":\"2026-07-28\",\"io.modelcontextprotocol/clientCapabilities\":{\"elicitation\":{\"url\":{}}}}"
+#define VISIT "\"error\":{\"code\":-32042,\"message\":\"first\",\"data\":{\"elicitations\":[{\"mode\":\"url\",\"elicitationId\":\"e1\",\"url\":\"https://a.test/\",\"message\":\"m\"}]}}"
+
+static void call_act(struct play *p, const char *id, const char *more, const char *meta)
+{
+	char text[1500];
+
+	snprintf(text, sizeof(text), "{\"jsonrpc\":\"2.0\",\"id\":%s,\"method\":\"tools/call\",\"params\":{\"name\":\"act\",\"arguments\":{},%s%s}}", id, more, meta);
+	play_client(p, text);
+}
+
+static void an_address_to_visit_is_asked_of_a_modern_client_and_its_retry_is_a_new_call(void **state)
+{
+	struct core_config c = play_config();
+	char sealed[300], more[500];
+	const char *text = NULL;
+	struct play p;
+
+	(void)state;
+	play_open(&p, &c, 1);
+	play_client(&p, "{\"jsonrpc\":\"2.0\",\"id\":\"d\",\"method\":\"server/discover\",\"params\":{" URL_META "}}");
+	play_error(&p, play_must_find(&p, "server/discover"), 400, -32600, "Bad Request: Server not initialized");
+	play_hello(&p, "sid-1");
+	play_status(&p, play_must_find(&p, "notifications/initialized"), 202);
+	play_sse(&p, play_must_find(&p, "GET"));
+	call_act(&p, "1", "", URL_META);
+	play_json(&p, play_must_find(&p, "tools/call"), VISIT);
+	assert_int_equal(play_answers(&p, "1", &text), 1);
+	assert_non_null(strstr(text, "\"resultType\":\"input_required\",\"inputRequests\":{\"url.0\":{\"method\":\"elicitation/create\",\"params\":"
+		"{\"mode\":\"url\",\"url\":\"https://a.test/\",\"message\":\"m\"}}}"));
+	member(&p, "1", "\"requestState\"", sealed, sizeof(sealed));
+	size_t before = p.nsent;
+	play_event(&p, play_must_find(&p, "GET"), NULL, "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/elicitation/complete\",\"params\":{\"elicitationId\":\"e1\"}}");
+	assert_int_equal(p.nsent, before); /* there is none in this revision */
+
+	snprintf(more, sizeof(more), "\"inputResponses\":{\"url.0\":{\"action\":\"accept\"}},\"requestState\":%s,", sealed);
+	call_act(&p, "2", more, URL_META);
+	assert_null(memmem(buf_data(&play_must_find(&p, "tools/call")->kept), play_must_find(&p, "tools/call")->kept.len, "requestState", 12));
+	play_json(&p, play_must_find(&p, "tools/call"), VISIT); /* not visited yet */
+	member(&p, "2", "\"requestState\"", sealed, sizeof(sealed));
+	snprintf(more, sizeof(more), "\"inputResponses\":{\"url.0\":{\"action\":\"accept\"}},\"requestState\":%s,", sealed);
+	call_act(&p, "3", more, URL_META);
+	play_json(&p, play_must_find(&p, "tools/call"), "\"result\":{\"content\":[]}");
+	assert_int_equal(play_answers(&p, "3", &text), 1);
+	assert_non_null(strstr(text, "\"resultType\":\"complete\""));
+
+	snprintf(more, sizeof(more), "\"inputResponses\":{\"url.0\":{\"action\":\"decline\"}},\"requestState\":%s,", sealed);
+	call_act(&p, "4", more, URL_META);
+	assert_true(play_refused(&p, "4", "unsupported"));
+	assert_int_equal(play_count(&p, "tools/call"), 3);
+	play_close(&p);
+}
+
+static void a_client_that_visits_no_addresses_is_told_what_it_lacks(void **state)
+{
+	struct core_config c = play_config();
+	const char *text = NULL;
+	struct play p;
+
+	(void)state;
+	play_open(&p, &c, 1);
+	ready_modern_client(&p);
+	call_act(&p, "1", "", META);
+	play_json(&p, play_must_find(&p, "tools/call"), VISIT);
+	assert_int_equal(play_answers(&p, "1", &text), 1);
+	assert_non_null(strstr(text, "-32021"));
+	assert_non_null(strstr(text, "\"requiredCapabilities\":{\"elicitation\":{\"url\":{}}}"));
+	call_act(&p, "2", "", META);
+	play_error(&p, play_must_find(&p, "tools/call"), 200, -32042, "first"); /* which address? */
+	assert_int_equal(play_answers(&p, "2", &text), 1);
+	assert_non_null(strstr(text, "{\"code\":-32603,\"message\":\"first\"}"));
+	play_close(&p);
+}
+
 static void a_silent_2024_stream_is_known_before_its_calls_time_out(void **state)
 {
 	struct core_config c = play_config();
@@ -330,6 +404,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_input_of_a_modern_client_reaches_the_server_without_another_event),
 		cmocka_unit_test(an_answer_to_a_question_of_a_lost_session_goes_nowhere),
+		cmocka_unit_test(an_address_to_visit_is_asked_of_a_modern_client_and_its_retry_is_a_new_call),
+		cmocka_unit_test(a_client_that_visits_no_addresses_is_told_what_it_lacks),
 		cmocka_unit_test(a_silent_2024_stream_is_known_before_its_calls_time_out),
 		cmocka_unit_test(a_gap_in_the_standing_stream_is_made_good_now_and_then),
 		cmocka_unit_test(a_request_without_a_version_is_refused_in_a_modern_conversation),

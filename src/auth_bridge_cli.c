@@ -15,6 +15,8 @@
 #define PROBE_TOKEN ((uint64_t)1)
 #define PROBE_TIMEOUT_MS 15000
 #define EVENTS 16
+#define LOCK_WAIT_MS 10000
+#define LOCK_POLL_NS 50000000
 
 static const char probe_body[] =
 	"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\",\"params\":{\"protocolVersion\":\"2025-11-25\","
@@ -142,6 +144,23 @@ int auth_cli_login(struct options *o, struct redactor *r)
 
 /* ---- logout ---------------------------------------------------------------------------- */
 
+/* A renewal that is under way would bring back what is forgotten. A person who is
+ * asked to sign in may take minutes, and what comes of it is another sign-in. */
+static void wait_for_renewal(struct store *s)
+{
+	const struct timespec pause = { .tv_nsec = LOCK_POLL_NS };
+	int64_t end = loop_now() + LOCK_WAIT_MS;
+	char word[128];
+
+	while (store_try_lock(s, NULL) == 0) {
+		if (loop_now() >= end || store_published(s, word, sizeof word) == 0) {
+			fprintf(stderr, "mcp-holdfast: another process is signing in just now; what it gets is kept\n");
+			return;
+		}
+		nanosleep(&pause, NULL);
+	}
+}
+
 int auth_cli_logout(struct options *o, struct redactor *r)
 {
 	struct auth_setup setup;
@@ -152,6 +171,8 @@ int auth_cli_logout(struct options *o, struct redactor *r)
 	(void)r;
 	if (auth_setup_init(&setup, o, &e) == 0 && auth_setup_has_store(&setup)) {
 		s = auth_setup_store(&setup, o, &e);
+		if (s)
+			wait_for_renewal(s);
 		n = s ? store_forget(s, &e) : -1;
 	}
 	store_close(s);

@@ -78,6 +78,7 @@ static void do_load(struct auth_bridge *ab, const char *issuer, int64_t now)
 	struct auth_record r;
 	struct err why = { "" };
 	struct store *s = store_of(ab, false);
+	bool imported = false;
 	int rc = 0;
 
 	auth_record_init(&r);
@@ -86,8 +87,10 @@ static void do_load(struct auth_bridge *ab, const char *issuer, int64_t now)
 	if (rc < 0)
 		log_warn("%s", why.text);
 	if (rc <= 0 && !issuer && ab->o->auth.import && !(s && store_forgotten(s)))
-		rc = import(ab, &r);
+		imported = (rc = import(ab, &r)) > 0;
 	auth_on_loaded(ab->auth, rc > 0 ? &r : NULL, now, loop_wall_now());
+	if (imported)
+		auth_on_saved(ab->auth, false);
 	auth_record_fini(&r);
 }
 
@@ -103,10 +106,24 @@ static void note_busy(struct auth_bridge *ab, const char *url)
 		dprintf(STDERR_FILENO, "Waiting: %s.\n", auth_text(ab->auth));
 }
 
+static void read_under_lock(struct auth_bridge *ab, struct store *s, int64_t now)
+{
+	struct auth_record r;
+	struct err why = { "" };
+	int rc = 0;
+
+	auth_record_init(&r);
+	if (s)
+		rc = store_load(s, NULL, &r, &why);
+	if (rc < 0)
+		log_warn("%s", why.text);
+	auth_on_locked(ab->auth, rc > 0 ? &r : rc < 0 ? auth_record(ab->auth) : NULL, now, loop_wall_now());
+	auth_record_fini(&r);
+}
+
 void bridge_try_lock(struct auth_bridge *ab, int64_t now)
 {
 	struct store *s = store_of(ab, true);
-	struct auth_record r;
 	struct err why = { "" };
 	char url[sizeof ab->busy_url];
 	int rc = s ? store_try_lock(s, &why) : 1;
@@ -128,10 +145,7 @@ void bridge_try_lock(struct auth_bridge *ab, int64_t now)
 	if (rc < 0)
 		log_warn("going on without the lock between processes: %s", why.text);
 	ab->lock_at = 0;
-	auth_record_init(&r);
-	rc = s ? store_load(s, NULL, &r, &why) : 0;
-	auth_on_locked(ab->auth, rc > 0 ? &r : NULL, now, loop_wall_now());
-	auth_record_fini(&r);
+	read_under_lock(ab, s, now);
 }
 
 static void do_save(struct auth_bridge *ab)

@@ -263,6 +263,13 @@ void flow_succeed(struct auth *a)
 	flow_do(a, AUTH_DO_TOKEN);
 }
 
+void flow_sign_out(struct auth *a)
+{
+	close_flow(a, false, "");
+	a->phase = AUTH_OFF;
+	a->text[0] = '\0';
+}
+
 /* ---- facts ------------------------------------------------------------------------------------- */
 
 static void set_time(struct auth *a, int64_t now, int64_t wall)
@@ -343,6 +350,10 @@ void auth_on_locked(struct auth *a, const struct auth_record *r, int64_t now, in
 	if (a->step != STEP_LOCK)
 		return;
 	a->locked = true;
+	if (grant_forgotten(a, r) && !a->challenged) {
+		flow_sign_out(a);
+		return;
+	}
 	r = grant_kept(a, r);
 	if (a->unsaved && !r)
 		flow_do(a, AUTH_DO_SAVE);

@@ -158,8 +158,11 @@ void auth_await_sign_in(struct auth *a);
 void auth_sign_in(struct auth *a, struct span www_authenticate, int64_t now, int64_t wall);
 
 void auth_on_loaded(struct auth *a, const struct auth_record *r, int64_t now, int64_t wall); /* NULL: none */
+/* r: what is kept now; NULL: nothing, and what was kept is signed out of. Where it
+ * can not be told, auth_record(). */
 void auth_on_locked(struct auth *a, const struct auth_record *r, int64_t now, int64_t wall);
-/* What became of AUTH_DO_SAVE. What could not be kept is not given up for what is kept. */
+/* What became of AUTH_DO_SAVE; also, with false, after auth_on_loaded() with a
+ * record from elsewhere. What could not be kept is not given up for what is kept. */
 void auth_on_saved(struct auth *a, bool ok);
 /* The lock is held by another process, which shows this address (may be ""). */
 void auth_on_lock_busy(struct auth *a, const char *url);

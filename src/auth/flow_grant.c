@@ -402,11 +402,32 @@ const struct auth_record *grant_kept(const struct auth *a, const struct auth_rec
 	return a->unsaved && r && r->obtained <= a->rec.obtained ? NULL : r;
 }
 
+bool grant_forgotten(struct auth *a, const struct auth_record *r)
+{
+	struct auth_record none;
+
+	if (r || a->unsaved || !(a->rec.access || a->rec.refresh))
+		return false;
+	auth_record_init(&none);
+	if (grant_adopt(a, &none))
+		return false;
+	a->refresh_at = 0;
+	flow_log(a, AUTH_LOG_WARN, "another process has signed out (logout); the tokens are not used any more");
+	return true;
+}
+
 void grant_on_reread(struct auth *a, const struct auth_record *r)
 {
 	bool newer = grant_kept(a, r) && r->refresh && r->access &&
 	             !(a->rec.refresh && secret_equal(r->refresh, secret_reveal(a->rec.refresh)));
 
+	if (grant_forgotten(a, r)) {
+		if (a->challenged)
+			client_begin(a);
+		else
+			flow_sign_out(a);
+		return;
+	}
 	if (!newer) {
 		refresh_is_over(a, "invalid_grant");
 		return;

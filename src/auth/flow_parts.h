@@ -134,6 +134,8 @@ void flow_enter(struct auth *a, enum step s);
 /* The end of a flow, either way. */
 void flow_fail(struct auth *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void flow_succeed(struct auth *a);
+/* The end of a flow that nobody waits for, and of the sign-in. */
+void flow_sign_out(struct auth *a);
 void flow_random_text(struct auth *a, char out[44]);
 
 /* flow_queue.c */
@@ -208,6 +210,9 @@ void grant_on_exchange(struct auth *a, const struct auth_answer *ans);
 void grant_on_reread(struct auth *a, const struct auth_record *r);
 /* The record that was kept, unless it is the one that could not be replaced: then NULL. */
 const struct auth_record *grant_kept(const struct auth *a, const struct auth_record *r);
+/* r: what is kept. Where that is nothing any more, another process has signed out
+ * (logout): then the tokens are given up, with all that belongs to them. */
+bool grant_forgotten(struct auth *a, const struct auth_record *r);
 /* Plans the next refresh for the token there is. */
 void grant_plan(struct auth *a);
 /* Takes over a record: its token, scope, client and DPoP key. */

@@ -3,7 +3,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { createHash } from 'node:crypto';
-import { assert, assertOwnError, assertText, describe, it, run, scenario, scratchDirectory, until, Bridge, QUICK, SLOW, Server } from '../lib/scenario.mjs';
+import { assert, assertOwnError, assertText, describe, it, never, run, scenario, scratchDirectory, until, Bridge, QUICK, SLOW, Server } from '../lib/scenario.mjs';
 import { AuthServer, protect, signIn } from '../lib/authserver.mjs';
 
 const NOBODY = { BROWSER: 'true' };
@@ -31,6 +31,19 @@ async function connectSignedIn(b) {
 	await waiting;
 }
 
+/** A command beside the bridges, with the store they have: its output as it comes. */
+function beside(scratch, ...argv) {
+	const b = new Bridge(argv, { stdio: ['ignore', 'pipe', 'pipe'], scratch, env: NOBODY });
+	b.out = '';
+	b.child.stdout.on('data', (d) => { b.out += d; });
+	return b;
+}
+async function said(...of) {
+	const b = beside(...of);
+	assert.equal((await b.ended).code, 0, b.stderr);
+	return b.out;
+}
+
 describe('tokens', { concurrency: 2 }, () => {
 	it('a token is refreshed before it expires, and nobody notices', { timeout: 60000 }, () => together(async ({ as, guard, bridge }) => {
 		const b = bridge();
@@ -42,6 +55,32 @@ describe('tokens', { concurrency: 2 }, () => {
 		assert.ok(new Set(guard.tokens).size >= 2);
 		assert.equal(as.seen('/authorize').length, 1);
 		assert.equal(as.reused ?? 0, 0);
+	}, { as: { expiresIn: 4 } }));
+
+	it('what is forgotten by logout is not brought back by a bridge that runs', { timeout: 60000 }, () => together(async ({ srv, as, scratch, bridge }) => {
+		const b = bridge();
+		await connectSignedIn(b);
+		assert.match(await said(scratch, 'logout', srv.url), /Forgot/);
+		const renewed = as.grants('refresh_token').length;
+		await b.logged(/another process has signed out/, 12000);
+		assert.equal(as.grants('refresh_token').length, renewed);
+		assert.match(await said(scratch, 'list'), /No sign-in is kept/);
+		const call = b.call('echo', { text: 'anew' });
+		await signIn(b, 2);
+		assertText(await call, 'anew');
+	}, { as: { expiresIn: 4 } }));
+
+	it('logout lets a renewal that is under way finish first', { timeout: 60000 }, () => together(async ({ srv, as, scratch, bridge }) => {
+		const b = bridge(), held = [];
+		as.when('/token', (q, res, r) => r.form.get('grant_type') === 'refresh_token' && held.push(() => as.json(res, as.issue(''))) > 0);
+		await connectSignedIn(b);
+		await until(() => held.length, 12000, 'a refresh');
+		const logout = beside(scratch, 'logout', srv.url);
+		await never(() => logout.end, 300, 'the end of logout');
+		held[0]();
+		assert.equal((await logout.ended).code, 0, logout.stderr);
+		assert.match(logout.out, /Forgot/);
+		assert.match(await said(scratch, 'list'), /No sign-in is kept/);
 	}, { as: { expiresIn: 4 } }));
 
 	it('twenty processes share each rotating refresh token: one refresh each time, nobody is signed out', { timeout: 120000 }, () => together(async ({ as, guard, bridge }) => {

@@ -1274,6 +1274,84 @@ static void a_kept_sign_in_is_there_at_once(void **state)
 	world_free(w);
 }
 
+static void what_another_process_forgot_is_not_renewed(void **state)
+{
+	struct auth_config c = { 0 };
+	struct world *w = world_new(&c);
+	int saves;
+
+	(void)state;
+	start(w);
+	sign_in(w);
+	saves = w->saves;
+	w->has_kept = false;
+	pass(w, auth_deadline(w->a) - w->now);
+	assert_false(w->http);
+	assert_false(w->locked);
+	assert_int_equal(auth_phase(w->a), AUTH_OFF);
+	assert_header(w, NULL);
+	assert_int_equal(auth_deadline(w->a), 0);
+	assert_int_equal(w->saves, saves);
+	sign_in(w);
+	assert_int_equal(w->browses, 2);
+	world_free(w);
+}
+
+static void what_another_process_forgot_is_no_way_out_of_a_401(void **state)
+{
+	struct auth_config c = { 0 };
+	struct world *w = world_new(&c);
+
+	(void)state;
+	start(w);
+	sign_in(w);
+	w->has_kept = false;
+	assert_int_equal(challenge(w, 2, 401, NULL), AUTH_PARK);
+	answer(w, 200, PRM);
+	answer(w, 200, META);
+	expect(w, "https://as/register");
+	world_free(w);
+}
+
+static void what_was_forgotten_during_a_refresh_is_not_kept_when_it_is_refused(void **state)
+{
+	struct auth_config c = { 0 };
+	struct world *w = world_new(&c);
+	int saves;
+
+	(void)state;
+	start(w);
+	sign_in(w);
+	saves = w->saves;
+	pass(w, auth_deadline(w->a) - w->now);
+	expect(w, "https://as/token");
+	w->has_kept = false;
+	answer(w, 400, "{\"error\":\"invalid_grant\"}");
+	assert_int_equal(auth_phase(w->a), AUTH_OFF);
+	assert_int_equal(w->saves, saves);
+	assert_false(w->has_kept);
+	world_free(w);
+}
+
+static void a_sign_in_from_elsewhere_was_not_forgotten(void **state)
+{
+	struct auth_config c = { 0 };
+	struct world *w = world_new(&c), *v = world_new(&c);
+
+	(void)state;
+	start(w);
+	sign_in(w);
+	auth_start(v->a, v->now, v->wall);
+	auth_on_loaded(v->a, &w->kept, v->now, v->wall);
+	auth_on_saved(v->a, false);
+	run(v);
+	pass(v, auth_deadline(v->a) - v->now);
+	expect(v, "https://as/token");
+	assert_true(v->has_kept);
+	world_free(v);
+	world_free(w);
+}
+
 static void a_registered_port_is_taken_again_or_registered_anew(void **state)
 {
 	struct auth_config c = { 0 };
@@ -2251,6 +2329,10 @@ int main(void)
 		cmocka_unit_test(another_authorization_server_gets_nothing_of_the_old_one),
 		cmocka_unit_test(a_given_client_id_is_not_carried_to_another_server),
 		cmocka_unit_test(a_kept_sign_in_is_there_at_once),
+		cmocka_unit_test(what_another_process_forgot_is_not_renewed),
+		cmocka_unit_test(what_another_process_forgot_is_no_way_out_of_a_401),
+		cmocka_unit_test(what_was_forgotten_during_a_refresh_is_not_kept_when_it_is_refused),
+		cmocka_unit_test(a_sign_in_from_elsewhere_was_not_forgotten),
 		cmocka_unit_test(a_registered_port_is_taken_again_or_registered_anew),
 		cmocka_unit_test(a_registration_that_may_be_lost_is_made_anew),
 		cmocka_unit_test(another_redirect_address_at_the_same_port_is_registered_anew),

@@ -1,7 +1,8 @@
 /* Where the pure sign-in machine meets the loop: owns the machine, the store,
  * the loopback listener, the browser and the helper command, and makes the
  * machine's HTTP exchanges on the bridge's own http (always HTTP_FOREIGN, so
- * that no header, cookie or certificate meant for the MCP server goes along).
+ * that no header or cookie meant for the MCP server goes along, and its
+ * certificate and unix socket only to its own origin).
  *
  * For bridge.c, in this order on every turn: auth_bridge_on_event() and
  * auth_bridge_on_http() for each fact, auth_bridge_drain() before waiting,

@@ -182,7 +182,7 @@ static void do_http(struct auth_bridge *ab, const struct auth_action *a, int64_t
 		.nextra = a->nheaders,
 		.body = a->body,
 		.timeout_ms = a->timeout_ms,
-		.flags = HTTP_FOREIGN,
+		.flags = http_foreign(&ab->o->url, a->url),
 	};
 	struct auth_answer ans = { .unsent = true, .unfit = true };
 	struct err why = { "" };

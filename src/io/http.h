@@ -17,6 +17,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/span.h"
+#include "base/url.h"
 #include "io/loop.h"
 #include "wire/httpfacts.h"
 
@@ -34,7 +35,12 @@ struct http_config {
 	const char *user_agent;
 };
 
-#define HTTP_FOREIGN 1u  /* not the MCP origin: no cookies, no mTLS certificate, no unix socket */
+#define HTTP_FOREIGN 1u  /* not of the conversation with the MCP server: no cookies, no mTLS certificate, no unix socket, */
+#define HTTP_AT_HOME 2u  /* but for the latter two, where it goes to its origin all the same */
+
+/* The flags of what is asked for beside the conversation with the server at
+ * `home`: of that server itself, or of another. */
+unsigned http_foreign(const struct url *home, const char *url);
 
 struct http_request {
 	uint64_t token;            /* the transfer's number; the caller's choice, never 0, unique among running ones */

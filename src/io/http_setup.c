@@ -207,11 +207,22 @@ static CURLcode setup_own(CURL *e, const struct http_config *c)
 	return rc;
 }
 
-int http_setup_easy(CURL *easy, const struct http_config *c, bool foreign)
+int http_setup_easy(CURL *easy, const struct http_config *c, unsigned flags)
 {
+	bool foreign = flags & HTTP_FOREIGN, elsewhere = foreign && !(flags & HTTP_AT_HOME);
+
 	if (setup_connection(easy, c) != CURLE_OK || setup_protocol(easy, c, foreign) != CURLE_OK)
 		return -1;
-	return foreign || setup_own(easy, c) == CURLE_OK ? 0 : -1;
+	return elsewhere || setup_own(easy, c) == CURLE_OK ? 0 : -1;
+}
+
+unsigned http_foreign(const struct url *home, const char *url)
+{
+	struct url u;
+	bool same = url_parse(&u, url, NULL) == 0 && url_same_origin(home, &u);
+
+	url_fini(&u);
+	return same ? HTTP_FOREIGN | HTTP_AT_HOME : HTTP_FOREIGN;
 }
 
 /* ---- header lists --------------------------------------------------------------- */

@@ -28,8 +28,8 @@ void http_ca_fini(struct http_ca *ca);
 
 /* ---- options ------------------------------------------------------------------ */
 
-/* Sets what does not change from transfer to transfer. 0 or -1. */
-int http_setup_easy(CURL *easy, const struct http_config *c, bool foreign);
+/* Sets what does not change from transfer to transfer. flags: HTTP_... . 0 or -1. */
+int http_setup_easy(CURL *easy, const struct http_config *c, unsigned flags);
 /* The trust anchors, for https only: a blob costs a parse for each connection. */
 int http_setup_tls(CURL *easy, const struct http_ca *ca);
 

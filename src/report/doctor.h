@@ -56,7 +56,8 @@ void doctor_say(struct doctor *d, const char *step, enum doctor_verdict v, int64
 	__attribute__((format(printf, 6, 7)));
 /* Why the last step went as it did, and what to try; NULL: nothing to say. */
 void doctor_hint(struct doctor *d, const char *cause, const char *try_this);
-/* Gets a public document, without any header or certificate of the user's. Status, or -1 with *e. */
+/* Gets a public document, without any header of the user's, and with the certificate
+ * only at the origin of the server. Status, or -1 with *e. */
 int doctor_fetch(struct doctor *d, const char *url, struct buf *body, int64_t *us, struct err *e);
 
 #endif

@@ -203,7 +203,7 @@ int doctor_fetch(struct doctor *d, const char *url, struct buf *body, int64_t *u
 	int status = -1;
 
 	call_init(&x);
-	if (call_start(d, &x, HTTP_GET, url, SPAN_LIT("Accept: application/json"), SPAN_NONE, HTTP_FOREIGN, e) != 0)
+	if (call_start(d, &x, HTTP_GET, url, SPAN_LIT("Accept: application/json"), SPAN_NONE, http_foreign(d->c->url, url), e) != 0)
 		goto out;
 	if (!call_wait(d, &x, call_is_done, STEP_MS))
 		err_set(e, "no answer within %d s", STEP_MS / 1000);

@@ -2,7 +2,8 @@
 import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
-import { assert, assertFailure, assertOwnError, assertResult, assertText, describe, QUICK, run, scenario, scratchDirectory, Server, until } from '../lib/scenario.mjs';
+import { assert, assertFailure, assertOwnError, assertResult, assertText, Bridge, describe, it, QUICK, run, scenario, scratchDirectory, Server, until } from '../lib/scenario.mjs';
+import { AuthServer } from '../lib/authserver.mjs';
 import { makeCertificates } from '../lib/certificates.mjs';
 
 const SECRET = 'qT7-vK2pX9_mZ4wB8nR1sL6dF3gH5jC0';
@@ -255,6 +256,58 @@ describe('TLS, proxies and sockets', { concurrency: 2 }, () => {
 	scenario('--unix-socket reaches a server without a port', { server: { socketPath: path.join(scratch, 'server.sock') }, url: () => 'http://localhost/mcp', args: ['--unix-socket', path.join(scratch, 'server.sock')] }, async ({ br }) => {
 		assertText(await br.call('echo', { text: 'unix' }), 'unix');
 	});
+
+	for (const [name, socketPath] of [['certificate is shown'], ['unix socket is taken', path.join(scratch, 'asks.sock')]]) {
+		const secretFile = path.join(scratch, 'client-secret');
+		const start = async (n) => {
+			fs.writeFileSync(secretFile, 'client-secret-0123456789\n', { mode: 0o600 });
+			const socket = socketPath && `${socketPath}${n}`, srv = await Server.start(socket ? { socketPath: socket } : mutual);
+			const args = ['--cacert', made.ca, ...(socket ? ['--unix-socket', socket] : ['--cert', made.client.cert, '--key', made.client.key]),
+				'--client-credentials', '--client-id', 'robot', '--client-secret-file', secretFile];
+			const origin = socket ? 'http://localhost' : srv.origin;
+			return { srv, origin, args, br: new Bridge([`${origin}/mcp`, ...QUICK, ...args]) };
+		};
+		const challenge = (srv, origin, as) => {
+			srv.when((e) => e.path === '/prm', (e) => e.json({ resource: `${origin}/mcp`, authorization_servers: [as] }));
+			srv.when((e) => e.path === '/mcp' && !e.headers.authorization, (e) => e.reply(401, { 'WWW-Authenticate': `Bearer resource_metadata="${origin}/prm"` }));
+		};
+		const metadata = (origin) => ({ issuer: origin, token_endpoint: `${origin}/token`, token_endpoint_auth_methods_supported: ['client_secret_basic'] });
+
+		it(`the server's own ${name} for its metadata, and for no other origin`, { timeout: 60000 }, async () => {
+			const { srv, origin, args, br } = await start(1);
+			const as = await AuthServer.start({ tls: { ...read(made.server), ca: fs.readFileSync(made.ca), requestCert: true, rejectUnauthorized: false } });
+			try {
+				challenge(srv, origin, as.issuer);
+				await br.connect();
+				assertText(await br.call('echo', { text: 'in' }), 'in');
+				assert.ok(as.grants('client_credentials').length === 1);
+				for (const r of as.requests) assert.equal(r.certificate?.CN, undefined, r.path);
+				await br.finish();
+				const found = await run(['doctor', `${origin}/mcp`, '--json', ...args]);
+				assert.equal(JSON.parse(found.stdout).steps.find((s) => s.step === 'metadata')?.verdict, 'ok', found.stdout);
+				for (const r of as.requests) assert.equal(r.certificate?.CN, undefined, r.path);
+			} finally {
+				await br.destroy();
+				await srv.stop();
+				await as.stop();
+			}
+		});
+
+		it(`the server's own ${name} for tokens that it gives itself`, { timeout: 60000 }, async () => {
+			const { srv, origin, br } = await start(2);
+			try {
+				challenge(srv, origin, origin);
+				srv.when((e) => e.path === '/.well-known/oauth-authorization-server', (e) => e.json(metadata(origin)));
+				srv.when((e) => e.path === '/token', (e) => e.json({ access_token: SECRET, token_type: 'Bearer', expires_in: 3600 }));
+				await br.connect();
+				assertText(await br.call('echo', { text: 'in' }), 'in');
+				await br.finish();
+			} finally {
+				await br.destroy();
+				await srv.stop();
+			}
+		});
+	}
 
 	scenario('--ipv4 reaches localhost', { url: (srv) => srv.url.replace('127.0.0.1', 'localhost'), args: ['--ipv4'] }, async ({ br }) => {
 		assertText(await br.call('echo', { text: 'four' }), 'four');

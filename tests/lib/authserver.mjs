@@ -3,23 +3,25 @@
 // ask for its tokens. Everything secret it gives out or is given is remembered,
 // so that a test can look for it where it must not be.
 import http from 'node:http';
+import https from 'node:https';
 import { createHash, randomBytes } from 'node:crypto';
 import { until } from './wait.mjs';
 
 const secretWord = (kind) => `${kind}-${randomBytes(18).toString('base64url')}`;
 
 export class AuthServer {
-	/** Options: metadata (members that differ; null removes one), expiresIn, rotate, iss (sent in redirects), pollsUntilConsent. */
+	/** Options: metadata (members that differ; null removes one), expiresIn, rotate, iss (sent in redirects), pollsUntilConsent, tls (as for https; a client's certificate is noted). */
 	constructor(options = {}) {
 		this.options = { expiresIn: 3600, rotate: true, iss: true, ...options };
 		Object.assign(this, { requests: [], secrets: new Set(), codes: new Map(), access: new Map(), refresh: new Map(), clients: new Map(), rules: [], polls: 0, sockets: new Set() });
 	}
 	static async start(options) {
 		const s = new AuthServer(options);
-		s.listener = http.createServer((req, res) => s.#take(req, res));
+		const { tls } = s.options, take = (req, res) => s.#take(req, res);
+		s.listener = tls ? https.createServer(tls, take) : http.createServer(take);
 		s.listener.on('connection', (c) => { s.sockets.add(c); c.on('close', () => s.sockets.delete(c)); });
 		await new Promise((ok) => s.listener.listen(0, '127.0.0.1', ok));
-		s.origin = `http://127.0.0.1:${s.listener.address().port}`;
+		s.origin = `${tls ? 'https' : 'http'}://127.0.0.1:${s.listener.address().port}`;
 		return s;
 	}
 	async stop() {
@@ -49,7 +51,7 @@ export class AuthServer {
 		req.on('data', (d) => parts.push(d));
 		req.on('end', () => {
 			const body = Buffer.concat(parts).toString();
-			const entry = { method: req.method, path: url.pathname, query: url.searchParams, headers: req.headers, body, form: new URLSearchParams(body), at: performance.now() };
+			const entry = { method: req.method, path: url.pathname, query: url.searchParams, headers: req.headers, body, form: new URLSearchParams(body), at: performance.now(), certificate: req.socket.getPeerCertificate?.()?.subject };
 			this.requests.push(entry);
 			for (const name of ['code_verifier', 'refresh_token', 'client_secret', 'code', 'device_code', 'assertion']) if (entry.form.get(name)) this.secrets.add(entry.form.get(name));
 			for (const rule of this.rules) {

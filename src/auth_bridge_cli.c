@@ -15,6 +15,7 @@
 #define PROBE_TOKEN ((uint64_t)1)
 #define PROBE_TIMEOUT_MS 15000
 #define EVENTS 16
+#define URL_MAX ((size_t)16 * 1024)
 #define LOCK_WAIT_MS 10000
 #define LOCK_POLL_NS 50000000
 
@@ -204,26 +205,38 @@ static const char *or_dash(const char *s)
 	return s ? s : "-";
 }
 
-static void print_row(int before, const struct auth_record *r)
-{
-	const char *url = or_dash(r->url), *query = strchr(url, '?');
-	char until[32], shown[256];
+struct listing { struct redactor *redactor; int n; };
 
-	when(r->expires, until, sizeof until);
-	/* What stands in a query may be a key. */
-	if (query && snprintf(shown, sizeof shown, "%.*s?[hidden]", (int)(query - url < 200 ? query - url : 200), url) > 0)
-		url = shown;
-	if (before == 0)
-		printf("%-44s %-30s %-16s %s\n", "SERVER", "AUTHORIZATION SERVER", "TOKEN UNTIL", "RENEWED BY ITSELF");
-	printf("%-44s %-30s %-16s %s\n", url, or_dash(r->issuer), r->access ? until : "none", r->refresh ? "yes" : "no");
+/* What stands in a query may be a key, and so may a part of the path. */
+static void safe_url(struct redactor *redactor, const char *text, struct buf *out)
+{
+	struct url u;
+	size_t n;
+
+	if (url_parse(&u, text, NULL) == 0) {
+		n = strcspn(u.text, "?");
+		if (redact_add_path(redactor, span_str(u.path)) == 0)
+			redact_text(redactor, span_make(u.text, n), out);
+		if (u.text[n])
+			buf_puts(out, "?[hidden]");
+		url_fini(&u);
+	}
+	buf_append(out, "", 1);
 }
 
 static void print_record(void *arg, const struct auth_record *r)
 {
-	int *n = arg;
+	struct listing *l = arg;
+	struct buf url;
+	char until[32];
 
-	print_row(*n, r);
-	(*n)++;
+	buf_init(&url, URL_MAX);
+	when(r->expires, until, sizeof until);
+	safe_url(l->redactor, or_dash(r->url), &url);
+	if (l->n++ == 0)
+		printf("%-44s %-30s %-16s %s\n", "SERVER", "AUTHORIZATION SERVER", "TOKEN UNTIL", "RENEWED BY ITSELF");
+	printf("%-44s %-30s %-16s %s\n", url.len > 1 ? buf_data(&url) : "-", or_dash(r->issuer), r->access ? until : "none", r->refresh ? "yes" : "no");
+	buf_fini(&url);
 }
 
 int auth_cli_list(struct options *o, struct redactor *r)
@@ -231,18 +244,17 @@ int auth_cli_list(struct options *o, struct redactor *r)
 	struct auth_setup setup;
 	struct store *s = NULL;
 	struct err e = { "" };
-	int n = 0;
+	struct listing l = { .redactor = r };
 
-	(void)r;
 	if (auth_setup_init(&setup, o, &e) == 0 && auth_setup_has_store(&setup) && (s = auth_setup_store(&setup, o, &e)))
-		store_each(s, print_record, &n, &e);
+		store_each(s, print_record, &l, &e);
 	store_close(s);
 	auth_setup_fini(&setup);
 	if (e.text[0]) {
 		fprintf(stderr, "mcp-holdfast: %s\n", e.text);
 		return 1;
 	}
-	if (n == 0)
+	if (l.n == 0)
 		printf("No sign-in is kept.\n");
 	return 0;
 }

@@ -228,7 +228,7 @@ static int register_environment(struct redactor *r, char **envp)
 
 static int register_url(struct redactor *r, const struct url *u)
 {
-	if (register_query(r, u->query))
+	if (register_query(r, u->query) || redact_add_path(r, span_str(u->path)))
 		return -1;
 	if (u->password && redact_add(r, span_str(u->password)))
 		return -1;

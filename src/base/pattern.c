@@ -13,7 +13,6 @@
  * Every byte is looked at a bounded number of times, whatever the text. */
 #include "base/pattern.h"
 
-#include <stdbool.h>
 #include <string.h>
 #include <strings.h>
 
@@ -116,6 +115,11 @@ static bool looks_random(const char *p, size_t n)
 		from = i + 1;
 	}
 	return false;
+}
+
+bool pattern_is_random(struct span word)
+{
+	return looks_random(word.p, word.n);
 }
 
 /* ---- Bearer and Basic ---- */

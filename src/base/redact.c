@@ -398,6 +398,20 @@ int redact_add(struct redactor *r, struct span value)
 	return value_index(r, r->nvalues - 1);
 }
 
+int redact_add_path(struct redactor *r, struct span path)
+{
+	while (path.n > 0) {
+		const char *slash = memchr(path.p, '/', path.n);
+		struct span segment = span_make(path.p, slash ? (size_t)(slash - path.p) : path.n);
+
+		if (segment.n >= REDACT_SEGMENT && pattern_is_random(segment) && redact_add(r, segment) < 0)
+			return -1;
+		path.p += segment.n + (slash != NULL);
+		path.n -= segment.n + (slash != NULL);
+	}
+	return 0;
+}
+
 /* ---- searching a text ---- */
 
 static void ranges_add(struct ranges *h, size_t from, size_t to, int value)

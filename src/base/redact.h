@@ -30,6 +30,7 @@
 
 #define REDACT_RUN 10
 #define REDACT_MIN 4
+#define REDACT_SEGMENT 12
 
 struct redactor;
 
@@ -42,6 +43,9 @@ void redact_free(struct redactor *r);
  * whenever they would pass 64 values or 32 KiB, so register the configuration
  * first and tokens as they come. 0 or -1. */
 int redact_add(struct redactor *r, struct span value);
+/* Registers what a URL's path holds of keys: the segments of REDACT_SEGMENT or
+ * more bytes that do not consist of words and numbers. 0 or -1. */
+int redact_add_path(struct redactor *r, struct span path);
 /* Appends the text without its secrets to out. Returns 0; -1 when out is full
  * or there is no memory, and then nothing was appended. r may be NULL: only
  * the patterns apply. */

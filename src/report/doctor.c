@@ -140,8 +140,8 @@ static void begin(struct doctor *d)
 		json_quote(&b, span_str(d->c->url->origin));
 		buf_puts(&b, ",\"steps\":[");
 	} else {
-		text_clean(&b, span_str(d->c->url->origin), TEXT_WIDTH);
-		text_clean(&b, span_str(d->c->url->path), TEXT_WIDTH);
+		add_safe(d, &b, d->c->url->origin);
+		add_safe(d, &b, d->c->url->path);
 		buf_puts(&b, "\n");
 	}
 	put(&b);

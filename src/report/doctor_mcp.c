@@ -54,6 +54,7 @@ static bool redirected(struct doctor *d, const struct call *x)
 	memset(&from, 0, sizeof(from));
 	if (url_parse(&from, d->url, &e) == 0 && url_resolve(&to, &from, span_str(x->location), &e) == 0 && url_same_origin(&from, &to)) {
 		char *copy = strdup(to.text);
+		redact_add_path(d->c->redactor, span_str(to.path));
 		doctor_say(d, "redirect", STEP_WARN, took(x), DOCTOR_WELL, "HTTP %d to %s", x->status, to.path);
 		doctor_hint(d, NULL, "give that address to the bridge; it saves a round trip for each request");
 		if (copy) {

@@ -324,8 +324,8 @@ describe('the commands', { concurrency: 2 }, () => {
 		}
 	});
 
-	it('list shows no value of a query', { timeout: 60000 }, async () => {
-		const srv = await Server.start(), as = await AuthServer.start(), scratch = scratchDirectory(), url = `${srv.url}?api_key=query-key-0123456789`;
+	it('list shows no value of a query, and no key in a path', { timeout: 60000 }, async () => {
+		const srv = await Server.start({ path: '/u/k3J9xQ2mZ7vB5nR8tL4w/mcp' }), as = await AuthServer.start(), scratch = scratchDirectory(), url = `${srv.url}?api_key=query-key-0123456789`;
 		protect(srv, as);
 		try {
 			const b = new Bridge([url, ...QUICK], { scratch, env: NOBODY });
@@ -337,8 +337,8 @@ describe('the commands', { concurrency: 2 }, () => {
 			let out = '';
 			list.child.stdout.on('data', (d) => { out += d; });
 			assert.equal((await list.ended).code, 0);
-			assert.ok(out.includes(`${srv.url}?`), out);
-			assert.ok(!out.includes('query-key'), out);
+			assert.match(out, new RegExp(`^${srv.origin}/u/\\[redacted:\\w+\\]/mcp\\?`, 'm'));
+			assert.ok(!out.includes('query-key') && !out.includes('k3J9xQ2m'), out);
 		} finally {
 			await srv.stop();
 			await as.stop();

@@ -70,6 +70,18 @@ describe('doctor finds a healthy server healthy', () => {
 		assert.match(r.stdout, /A bridge can work with this server\.\n$/);
 		assert.doesNotMatch(r.stdout, /\x1b/);
 	});
+	test('and shows no key that stands in the path, or in that of a redirect', {}, async (srv) => {
+		const key = 'k3J9xQ2mZ7vB5nR8tL4w', other = 'qT7vK2pX9mZ4wB8nR1sL';
+		srv.when((ex) => ex.path === `/u/${key}/mcp`, (ex) => ex.reply(307, { Location: `/to/${other}?key=${other}` }));
+		srv.when((ex) => ex.path === `/to/${other}`, (ex) => ex.reply(307, { Location: '/mcp' }));
+		for (const args of [[], ['--json']]) {
+			const r = await run(['doctor', `${srv.origin}/u/${key}/mcp`, ...args]);
+			assert.equal(r.code, 0, r.stdout);
+			assert.match(r.stdout, /HTTP 307 to \/to\/\[redacted/);
+			assert.ok(args.length || /^http:\S+\/u\/\[redacted:\w+\]\/mcp$/m.test(r.stdout), r.stdout);
+			for (const secret of [key, other]) assert.ok(!(r.stdout + r.stderr).includes(secret.slice(0, 10)), r.stdout);
+		}
+	});
 });
 
 describe('doctor says what is wrong', () => {

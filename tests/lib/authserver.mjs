@@ -133,9 +133,9 @@ export class AuthServer {
  */
 export function protect(srv, as, options = {}) {
 	const guard = { challenged: 0, tokens: [] };
-	const prmPath = '/.well-known/oauth-protected-resource/mcp';
+	const { path } = srv.options, prmPath = `/.well-known/oauth-protected-resource${path}`;
 	srv.when((e) => e.path === prmPath, (e) => e.json({ resource: srv.url, authorization_servers: [as.issuer], ...(options.scopes && { scopes_supported: options.scopes }), ...options.prm }));
-	srv.when((e) => e.path === '/mcp', (e) => {
+	srv.when((e) => e.path === path, (e) => {
 		const token = /^(?:Bearer|DPoP) (\S+)$/.exec(e.headers.authorization ?? '')?.[1];
 		const head = (extra) => ({ 'WWW-Authenticate': `Bearer resource_metadata="${srv.origin}${prmPath}"${extra}` });
 		if (token) guard.tokens.push(token);

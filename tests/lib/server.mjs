@@ -206,11 +206,11 @@ const text = (value) => ({ content: [{ type: 'text', text: String(value) }] });
  * resumable); standing (offer the GET stream); sessions (give session ids);
  * version (the newest spoken); retry (hint in ms, primes every stream);
  * beat (comment interval of streams, ms); postStatus (of a POST to an
- * SSE-only server); endpoint(session) (the endpoint event); tls; socketPath; host to listen on.
+ * SSE-only server); endpoint(session) (the endpoint event); tls; socketPath; host to listen on; path (of Streamable HTTP).
  */
 export class Server {
 	constructor(options = {}) {
-		this.options = { mode: 'http', respond: 'json', ids: false, standing: true, sessions: true, version: '2025-11-25', postStatus: 405, ...options };
+		this.options = { mode: 'http', respond: 'json', ids: false, standing: true, sessions: true, version: '2025-11-25', postStatus: 405, path: '/mcp', ...options };
 		this.connections = new Set();
 		this.sockets = new Set();
 		this.accepted = 0;
@@ -248,7 +248,7 @@ export class Server {
 		if (!socketPath) this.port = this.listener.address().port;
 	}
 	get origin() { return `${this.options.tls ? 'https' : 'http'}://${this.options.host ?? '127.0.0.1'}:${this.port}`; }
-	get url() { return `${this.origin}${this.options.mode === 'sse' ? '/sse' : '/mcp'}`; }
+	get url() { return `${this.origin}${this.options.mode === 'sse' ? '/sse' : this.options.path}`; }
 
 	/** Goes away: nothing listens, every connection is reset (or closed politely). */
 	async stop({ polite = false, forget = false } = {}) {
@@ -312,7 +312,7 @@ export class Server {
 	/** What a correct server does with the request. */
 	serve(ex) {
 		const { mode } = this.options;
-		if (mode !== 'sse' && ex.path === '/mcp') return this.#streamable(ex);
+		if (mode !== 'sse' && ex.path === this.options.path) return this.#streamable(ex);
 		if (mode !== 'http' && ex.path === '/sse') return ex.method === 'GET' ? this.#legacyOpen(ex) : ex.reply(this.options.postStatus, { 'Content-Type': 'text/html' }, '<html>no</html>');
 		if (mode !== 'http' && ex.path === '/message' && ex.method === 'POST') return this.#legacyPost(ex);
 		return ex.reply(404, { 'Content-Type': 'text/html' }, '<html>nothing here</html>');

@@ -724,7 +724,7 @@ static void argv_is_scrubbed_in_place(void **state)
 static void every_secret_is_known_to_the_redactor(void **state)
 {
 	static const char *const hidden[] = { "hdr-value-1234", "bearer-token-5678", "query value/9", "query%20value%2F9", "url-password-1", "proxy-pass-22",
-		"env-proxy-pass", "client-secret-3", "store-key-0123456789", "otlp-header-44", "basic-passw0rd" };
+		"env-proxy-pass", "client-secret-3", "store-key-0123456789", "otlp-header-44", "basic-passw0rd", "k3J9xQ2mZ7vB5nR8" };
 	const char *env[] = { "MCP_HOLDFAST_STORE_KEY=store-key-0123456789", "https_proxy=http://a:env-proxy-pass@p", "OTEL_EXPORTER_OTLP_HEADERS=k=otlp-header-44,x=y", NULL };
 	unsigned char key[32] = { 1 };
 	struct redactor *r = redact_new(key);
@@ -732,7 +732,7 @@ static void every_secret_is_known_to_the_redactor(void **state)
 	struct options o;
 
 	(void)state;
-	assert_runs(&o, ARGS("https://admin:url-password-1@h.example/?q=query%20value%2F9", "-H", "X-A: hdr-value-1234", "-H", "Authorization: Bearer bearer-token-5678",
+	assert_runs(&o, ARGS("https://admin:url-password-1@h.example/u/k3J9xQ2mZ7vB5nR8/?q=query%20value%2F9", "-H", "X-A: hdr-value-1234", "-H", "Authorization: Bearer bearer-token-5678",
 		"--proxy", "http://admin:proxy-pass-22@p", "--static-oauth-client-info", "{\"client_id\":\"c\",\"client_secret\":\"client-secret-3\"}"), env);
 	memcpy(envp, env, sizeof(env));
 	o.envp = envp;

@@ -268,6 +268,26 @@ static void ordinary_text_stays_readable(void **state)
 		assert_clean(NULL, texts[i], texts[i]);
 }
 
+static void what_looks_like_a_key_in_a_path_is_hidden(void **state)
+{
+	struct redactor *r = redact_new(key);
+	static const char path[] = "/v1/u/k3J9xQ2mZ7vB5nR8tL4w/2025-11-25/my-mcp-server/6f1c2e9a-0b3d-4c5e-8f7a-1b2c3d4e5f60/modelcontextprotocol/";
+	char *s;
+
+	(void)state;
+	assert_non_null(r);
+	assert_int_equal(redact_add_path(r, span_str(path)), 0);
+	assert_int_equal(redact_add_path(r, span_str("")), 0);
+	s = clean(r, path);
+	assert_null(strstr(s, "k3J9xQ2mZ7"));
+	assert_null(strstr(s, "6f1c2e9a"));
+	assert_non_null(strstr(s, "/v1/u/[redacted:"));
+	assert_non_null(strstr(s, "/2025-11-25/my-mcp-server/"));
+	assert_non_null(strstr(s, "/modelcontextprotocol/"));
+	free(s);
+	redact_free(r);
+}
+
 static void a_full_buffer_takes_nothing(void **state)
 {
 	const char *value = "a value to be hidden";
@@ -368,6 +388,7 @@ int main(void)
 		cmocka_unit_test(a_fingerprint_names_the_value_and_depends_on_the_key),
 		cmocka_unit_test(unregistered_secrets_are_hidden_by_their_looks),
 		cmocka_unit_test(ordinary_text_stays_readable),
+		cmocka_unit_test(what_looks_like_a_key_in_a_path_is_hidden),
 		cmocka_unit_test(a_full_buffer_takes_nothing),
 		cmocka_unit_test(many_values_push_out_the_later_ones_but_not_the_first),
 		cmocka_unit_test(values_of_any_size_and_bytes_are_taken),

@@ -3,6 +3,7 @@
  * safe for a terminal before it is shown. */
 #include "report/doctor.h"
 
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,11 +93,18 @@ static void say_json(struct doctor *d, const char *step, enum doctor_verdict v, 
 	put(&b);
 }
 
+bool doctor_interrupted(const struct doctor *d)
+{
+	return d->signal && !d->ending;
+}
+
 void doctor_say(struct doctor *d, const char *step, enum doctor_verdict v, int64_t us, enum doctor_exit why, const char *fmt, ...)
 {
 	char text[1024];
 	va_list ap;
 
+	if (doctor_interrupted(d)) /* what was cut short tells nothing of the server */
+		return;
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
@@ -115,6 +123,8 @@ void doctor_hint(struct doctor *d, const char *cause, const char *try_this)
 	const char *const texts[] = { cause, try_this }, *const keys[] = { "cause", "try" }, *const heads[] = { "because: ", "try: " };
 	struct buf b;
 
+	if (doctor_interrupted(d))
+		return;
 	buf_init(&b, 64 * 1024);
 	for (int i = 0; i < 2; i++) {
 		if (!texts[i])
@@ -147,13 +157,20 @@ static void begin(struct doctor *d)
 	put(&b);
 }
 
+static int exit_status(const struct doctor *d)
+{
+	return d->signal ? 128 + d->signal : (int)d->exit;
+}
+
 static void end(struct doctor *d)
 {
 	struct buf b;
 
 	buf_init(&b, 4096);
 	if (d->c->json)
-		buf_printf(&b, "%s],\n \"ok\":%s,\"warnings\":%u,\"exit\":%d}\n", d->steps ? "}" : "", d->exit ? "false" : "true", d->warnings, (int)d->exit);
+		buf_printf(&b, "%s],\n \"ok\":%s,\"warnings\":%u,\"exit\":%d}\n", d->steps ? "}" : "", exit_status(d) ? "false" : "true", d->warnings, exit_status(d));
+	else if (d->signal)
+		buf_printf(&b, "Interrupted (exit status %d).\n", exit_status(d));
 	else if (d->exit == DOCTOR_AUTH)
 		buf_printf(&b, "A bridge has to sign in first, or needs other credentials (exit status %d).\n", (int)d->exit);
 	else if (d->exit)
@@ -165,6 +182,7 @@ static void end(struct doctor *d)
 
 int doctor_run(const struct doctor_config *c)
 {
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
 	struct doctor d = { .c = c };
 	struct err e = { "" };
 
@@ -179,8 +197,11 @@ int doctor_run(const struct doctor_config *c)
 		d.exit = DOCTOR_BROKEN;
 	} else {
 		begin(&d);
-		if (doctor_network(&d))
+		if (doctor_network(&d)) {
+			/* Only now: there was nothing to be ended, and looking up a name can not be interrupted. */
+			loop_signals(d.loop, signals, 3, &e);
 			doctor_mcp(&d);
+		}
 		end(&d);
 	}
 	call_fini(&d, &d.stream);
@@ -189,5 +210,5 @@ int doctor_run(const struct doctor_config *c)
 	http_free(d.http);
 	loop_free(d.loop);
 	free(d.url);
-	return (int)d.exit;
+	return exit_status(&d);
 }

@@ -51,6 +51,8 @@ int call_start(struct doctor *d, struct call *x, enum http_method m, const char 
 		.shared = flags & HTTP_FOREIGN ? NULL : m == HTTP_POST ? d->c->post : d->c->get, .extra = extra };
 	size_t slot = 0;
 
+	if (doctor_interrupted(d))
+		return err_set(e, "interrupted");
 	while (lines.n && rq.nextra < sizeof(extra) / sizeof(*extra)) {
 		const char *nl = memchr(lines.p, '\n', lines.n);
 		size_t n = nl ? (size_t)(nl - lines.p) : lines.n;
@@ -170,6 +172,16 @@ static void take_facts(struct doctor *d)
 	}
 }
 
+/* The second signal ends the last wait as well. */
+static bool take_signal(struct doctor *d)
+{
+	int signo = loop_next_signal(d->loop);
+
+	if (signo)
+		d->signal = signo;
+	return signo || doctor_interrupted(d);
+}
+
 bool call_wait(struct doctor *d, struct call *x, bool (*until)(const struct call *x), int64_t ms)
 {
 	int64_t end = loop_now() + ms;
@@ -180,7 +192,7 @@ bool call_wait(struct doctor *d, struct call *x, bool (*until)(const struct call
 		take_facts(d);
 		if (until(x))
 			return true;
-		if (x->done || !x->token || now >= end)
+		if (take_signal(d) || x->done || !x->token || now >= end)
 			return false;
 		int n = loop_wait(d->loop, t && t < end ? t : end, ev, EVENTS);
 		for (int i = 0; i < n; i++)

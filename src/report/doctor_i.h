@@ -42,8 +42,13 @@ struct doctor {
 	bool stalled;            /* its answer began, and did not come */
 	bool refused;            /* it was a JSON-RPC error */
 	enum doctor_exit exit;
+	int signal;              /* that came; 0: none. Nothing is said, asked or waited for from then on, */
+	bool ending;             /* but for the end of the session */
 	unsigned steps, warnings;
 };
+
+/* doctor.c: a signal has come, and the session is not being ended. */
+bool doctor_interrupted(const struct doctor *d);
 
 /* doctor_net.c: false when there is no use in going on. */
 bool doctor_network(struct doctor *d);
@@ -53,7 +58,7 @@ void call_init(struct call *x);
 void call_fini(struct doctor *d, struct call *x);
 /* lines: extra headers, one a line. 0, or -1 with *e. */
 int call_start(struct doctor *d, struct call *x, enum http_method m, const char *url, struct span lines, struct span body, unsigned flags, struct err *e);
-/* Runs until the condition holds (true), or the exchange or ms is over. */
+/* Runs until the condition holds (true), or the exchange or ms is over, or a signal comes. */
 bool call_wait(struct doctor *d, struct call *x, bool (*until)(const struct call *x), int64_t ms);
 bool call_has_head(const struct call *x);
 bool call_has_answer(const struct call *x);

@@ -15,6 +15,7 @@
 #define PINGS 5
 #define HELD_BACK_US 1000000  /* an answer this long after its response's head was held back */
 #define ENDPOINT_MS 5000
+#define INTERRUPTED_MS 1000   /* for the end of the session after a signal */
 
 #define CLIENT "\"clientInfo\":{\"name\":\"mcp-holdfast\",\"version\":\"" VERSION "\"}"
 static const char initialize_body[] = "{\"jsonrpc\":\"2.0\",\"id\":\"doctor-1\",\"method\":\"initialize\",\"params\":{\"protocolVersion\":\"2025-11-25\","
@@ -271,6 +272,8 @@ static bool try_http(struct doctor *d, bool first)
 		}
 		keep_session(d, &x, result);
 	} else {
+		if (doctor_interrupted(d)) /* an answer was begun: there may be a session already */
+			keep_session(d, &x, SPAN_NONE);
 		d->post_status = x.status;
 		d->refused = x.answer.len != 0;
 		d->stalled = x.status / 100 == 2 && !x.answer.len && !x.done;
@@ -506,14 +509,17 @@ static void end_session(struct doctor *d)
 	struct call x;
 	struct err e;
 
+	d->ending = true;
 	call_stop(d, &d->stream);
 	if (!memmem(buf_span(&d->session_lines).p, d->session_lines.len, "Mcp-Session-Id", 14))
 		return;
 	call_init(&x);
 	if (call_start(d, &x, HTTP_DELETE, d->url, buf_span(&d->session_lines), SPAN_NONE, 0, &e) == 0) {
-		call_wait(d, &x, call_is_done, STEP_MS / 2);
+		call_wait(d, &x, call_is_done, d->signal ? INTERRUPTED_MS : STEP_MS / 2);
 		if (x.status >= 200 && x.status < 300)
 			doctor_say(d, "end", STEP_OK, took(&x), DOCTOR_WELL, "the session is closed");
+		else if (!x.status)
+			doctor_say(d, "end", STEP_NONE, took(&x), DOCTOR_WELL, "DELETE is not answered; the server closes the session when it likes");
 		else
 			doctor_say(d, "end", STEP_NONE, took(&x), DOCTOR_WELL, "the server closes its sessions itself (HTTP %d)", x.status);
 	}

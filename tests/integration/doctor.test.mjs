@@ -2,7 +2,7 @@
 // network) that misbehaves in exactly that way.
 import fs from 'node:fs';
 import path from 'node:path';
-import { describe, it, assert, run, Server, scratchDirectory, ROOT, SLOW } from '../lib/scenario.mjs';
+import { Bridge, describe, it, assert, run, Server, scratchDirectory, ROOT, SLOW } from '../lib/scenario.mjs';
 import { makeCertificates } from '../lib/certificates.mjs';
 
 /** Runs the doctor; gives its steps by name, its exit status and all it said. */
@@ -286,6 +286,49 @@ describe('doctor says what is wrong', () => {
 		const { code, steps } = await doctor(srv.url);
 		assert.equal(code, 0);
 		assert.equal(steps.end.verdict, 'none');
+	});
+});
+
+describe('doctor that is interrupted closes its session', () => {
+	async function interrupted(srv, sees, args = []) {
+		const b = new Bridge(['doctor', srv.url, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+		let out = '';
+		b.child.stdout.on('data', (d) => { out += d; });
+		try {
+			await srv.sees(...sees);
+			b.signal('SIGINT');
+			const { code, signal } = await b.exited(4000); /* without a signal, 5 s are given to the end of a session */
+			return { code: code ?? signal, out };
+		} finally { await b.destroy(); }
+	}
+	for (const kind of ['ping', 'notifications/initialized'])
+		test(`in the middle of ${kind}`, {}, async (srv) => {
+			srv.when(kind, () => true);
+			const { code, out } = await interrupted(srv, [kind]);
+			assert.equal(code, 130, out);
+			assert.match(out, /ok .*the session is closed\nInterrupted/);
+			assert.doesNotMatch(out, /FAIL/);
+			assert.equal(srv.sessions.size, 0);
+		});
+	test('in the middle of --wait, and says so in JSON', {}, async (srv) => {
+		const { code, out } = await interrupted(srv, ['ping', 5], ['--wait', '30s', '--json']);
+		assert.equal(code, 130, out);
+		const { ok, exit, steps } = JSON.parse(out);
+		assert.deepEqual([ok, exit, steps.at(-1).text], [false, 130, 'the session is closed']);
+		assert.equal(srv.sessions.size, 0);
+	});
+	test('when only the head of the answer to initialize has come', { respond: 'sse' }, async (srv) => {
+		srv.when('initialize', (ex) => { ex.stream({ headers: { 'Mcp-Session-Id': 'begun-1234' } }); });
+		const { code } = await interrupted(srv, ['initialize']);
+		assert.equal(code, 130);
+		assert.equal((await srv.sees('DELETE'))[0].headers['mcp-session-id'], 'begun-1234');
+	});
+	test('and waits a second at most for that', {}, async (srv) => {
+		srv.when('ping', () => true);
+		srv.when('DELETE', () => true);
+		const { code, out } = await interrupted(srv, ['ping']);
+		assert.equal(code, 130, out);
+		assert.match(out, /DELETE is not answered/);
 	});
 });
 

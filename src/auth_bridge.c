@@ -347,9 +347,9 @@ const char *auth_bridge_text(struct auth_bridge *ab)
 	return ab->text;
 }
 
-void auth_bridge_sign_in(struct auth_bridge *ab, struct span www_authenticate, int64_t now)
+void auth_bridge_sign_in(struct auth_bridge *ab, struct span www_authenticate, int64_t within_ms, int64_t now)
 {
-	auth_sign_in(ab->auth, www_authenticate, now, loop_wall_now());
+	auth_sign_in(ab->auth, www_authenticate, within_ms, now, loop_wall_now());
 	bridge_act(ab, now);
 }
 

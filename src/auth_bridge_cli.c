@@ -30,8 +30,15 @@ struct login {
 	struct loop *loop;
 	struct http *http;
 	struct auth_bridge *ab;
+	int64_t until;      /* by then it must be known where to sign in */
 	bool probed, interrupted;
 };
+
+/* A person waits as long as a request does; where none ever does, as long as for one answer. */
+static int64_t patience(const struct options *o)
+{
+	return o->core.hold_ms > 0 ? o->core.hold_ms : PROBE_TIMEOUT_MS;
+}
 
 /* One request without a token: its 401 says where the metadata is and which
  * scopes are wanted. A server that answers it all the same is signed in to by
@@ -47,9 +54,10 @@ static int probe(struct login *l, struct err *e)
 		.extra = extra,
 		.nextra = sizeof extra / sizeof *extra,
 		.body = span_make(probe_body, sizeof probe_body - 1),
-		.timeout_ms = PROBE_TIMEOUT_MS,
+		.timeout_ms = patience(l->o) / 2 < PROBE_TIMEOUT_MS ? patience(l->o) / 2 + 1 : PROBE_TIMEOUT_MS,
 	};
 
+	l->until = loop_now() + patience(l->o);
 	return http_start(l->http, &rq, e);
 }
 
@@ -64,7 +72,7 @@ static void on_http(struct login *l, const struct http_event *ev, int64_t now)
 		challenge = ev->head->www_authenticate;
 	if (ev->kind == HTTP_EV_HEAD)
 		http_cancel(l->http, PROBE_TOKEN);
-	auth_bridge_sign_in(l->ab, challenge, now);
+	auth_bridge_sign_in(l->ab, challenge, l->until > now ? l->until - now : 1, now);
 }
 
 static int64_t sooner(int64_t a, int64_t b)

@@ -82,9 +82,8 @@ void watched_look(struct watched *w);
  * server may say back what it was given. */
 void bridge_hide(const struct auth_bridge *ab, char *text, size_t n);
 
-/* For the command line: sign in anew. www_authenticate: what the server says
- * to a request without a token; SPAN_NONE. */
-void auth_bridge_sign_in(struct auth_bridge *ab, struct span www_authenticate, int64_t now);
+/* For the command line: sign in anew, as auth_sign_in(). */
+void auth_bridge_sign_in(struct auth_bridge *ab, struct span www_authenticate, int64_t within_ms, int64_t now);
 /* A person starts it and waits: the address is printed for them, and what is
  * kept is not renewed in place of it. To be called before the first turn. */
 void auth_bridge_tell_person(struct auth_bridge *ab);

@@ -113,7 +113,7 @@ static void reset_flow(struct auth *a)
 	a->step = STEP_IDLE;
 	a->step_up = a->fresh = a->vain = a->locked = a->listening = a->guessed = a->trouble = a->place_lost = a->held = false;
 	a->nonce_retried = a->http_running = a->challenged = false;
-	a->http_again_at = a->poll_at = a->person_until = a->hold_until = a->hold_pause_ms = 0;
+	a->http_again_at = a->poll_at = a->person_until = a->hold_until = a->hold_pause_ms = a->find_ms = a->find_until = 0;
 	a->candidate = a->redirects = a->http_tries = a->port = 0;
 	free(a->challenge_scope);
 	free(a->hinted);
@@ -424,6 +424,22 @@ static void refresh_ahead(struct auth *a)
 		flow_begin(a);
 }
 
+/* When a person has waited long enough to hear where to sign in; 0: not now. */
+static int64_t search_end(const struct auth *a)
+{
+	return a->step == STEP_RESOURCE || a->step == STEP_SERVER ? a->find_until : 0;
+}
+
+static void end_search(struct auth *a)
+{
+	char why[sizeof a->refusal.text + 4] = "";
+
+	if (a->refusal.text[0])
+		snprintf(why, sizeof why, ": %s", a->refusal.text);
+	flow_fail(a, "the %s did not say in time (--hold-time) how to sign in%s",
+	          a->step == STEP_RESOURCE ? "server" : "authorization server", why);
+}
+
 void auth_on_time(struct auth *a, int64_t now, int64_t wall)
 {
 	set_time(a, now, wall);
@@ -437,6 +453,8 @@ void auth_on_time(struct auth *a, int64_t now, int64_t wall)
 			client_doubt(a);
 		flow_fail(a, "nobody finished the sign-in in time; the next request starts a new one");
 	}
+	if (search_end(a) && now >= search_end(a))
+		end_search(a);
 	if (a->http_again_at && now >= a->http_again_at)
 		flow_resend(a);
 	if (a->poll_at && now >= a->poll_at) {
@@ -465,14 +483,14 @@ void auth_abort(struct auth *a, const char *why)
 
 int64_t auth_deadline(const struct auth *a)
 {
-	int64_t d = 0, t[4] = { a->person_until, a->http_again_at, a->poll_at, 0 };
+	int64_t d = 0, t[5] = { a->person_until, a->http_again_at, a->poll_at, search_end(a), 0 };
 	size_t i;
 
 	if (a->overflow)
 		return a->now ? a->now : 1;
 	if (a->step == STEP_IDLE)
-		t[3] = a->refresh_at;
-	for (i = 0; i < 4; i++)
+		t[4] = a->refresh_at;
+	for (i = 0; i < sizeof t / sizeof *t; i++)
 		if (t[i] && (!d || t[i] < d))
 			d = t[i];
 	return d;

@@ -154,8 +154,9 @@ enum auth_verdict auth_on_challenge(struct auth *a, uint64_t op, unsigned used, 
 /* A person is about to sign in (login): until then nothing is renewed ahead of time. */
 void auth_await_sign_in(struct auth *a);
 /* A person asks to sign in now, whatever is kept. challenge: what the
- * server says to a request without a token; SPAN_NONE. */
-void auth_sign_in(struct auth *a, struct span www_authenticate, int64_t now, int64_t wall);
+ * server says to a request without a token; SPAN_NONE. within_ms: so long may it
+ * take to find out where, once it is our turn; 0: as long as it takes. */
+void auth_sign_in(struct auth *a, struct span www_authenticate, int64_t within_ms, int64_t now, int64_t wall);
 
 void auth_on_loaded(struct auth *a, const struct auth_record *r, int64_t now, int64_t wall); /* NULL: none */
 /* r: what is kept now; NULL: nothing, and what was kept is signed out of. Where it

@@ -135,7 +135,7 @@ void auth_await_sign_in(struct auth *a)
 	a->refresh_at = 0;
 }
 
-void auth_sign_in(struct auth *a, struct span www_authenticate, int64_t now, int64_t wall)
+void auth_sign_in(struct auth *a, struct span www_authenticate, int64_t within_ms, int64_t now, int64_t wall)
 {
 	struct challenge c;
 
@@ -144,6 +144,7 @@ void auth_sign_in(struct auth *a, struct span www_authenticate, int64_t now, int
 	if (a->step != STEP_IDLE)
 		return;
 	a->challenged = a->fresh = true;
+	a->find_ms = within_ms;
 	a->phase = AUTH_WORKING;
 	if (challenge_parse(&c, www_authenticate) == 0) {
 		take_challenge(a, &c);

@@ -79,6 +79,7 @@ void discover_begin(struct auth *a)
 	as_meta_fini(&a->as);
 	a->candidate = a->hinted ? -1 : 0;
 	a->trouble = a->guessed = false;
+	a->find_until = a->find_ms > 0 ? a->now + a->find_ms : 0;
 	a->refusal.text[0] = '\0';
 	if (a->c.token_endpoint && a->c.mode == AUTH_MODE_CLIENT) {
 		grant_begin(a); /* the user has said all there is to find out */

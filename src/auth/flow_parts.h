@@ -91,6 +91,7 @@ struct auth {
 	bool held;                   /* an outage is being waited out */
 	int64_t hold_pause_ms;       /* before the last round of asking every place again; 0: there was none */
 	int64_t hold_until;          /* whoever wants the token waits until then; 0: nobody */
+	int64_t find_ms, find_until; /* a person waits for the metadata so long at most; 0: nobody does */
 	char *challenge_scope, *hinted; /* hinted: resource_metadata of the challenge */
 	char *want_scope;            /* asked for in this flow */
 	struct prm prm;

@@ -324,6 +324,26 @@ describe('the commands', { concurrency: 2 }, () => {
 		}
 	});
 
+	for (const [name, silent, who] of [
+		['that never answers', (srv) => srv.when(() => true, () => true), 'the server'],
+		['whose metadata never comes', (srv) => srv.when((e) => e.path.startsWith('/.well-known/'), () => true), 'the server'],
+		['whose authorization server never answers', (srv, as) => as.when('/', () => {}), 'the authorization server'],
+	])
+		it(`login gives up a server ${name}, after the hold time`, { timeout: 60000 }, async () => {
+			const srv = await Server.start(), as = await AuthServer.start();
+			protect(srv, as);
+			silent(srv, as);
+			const login = new Bridge(['login', srv.url, '--hold-time', '800ms'], { stdio: ['ignore', 'pipe', 'pipe'], env: NOBODY });
+			try {
+				assert.equal((await login.exited(10000)).code, 1);
+				assert.match(login.stderr, new RegExp(`Authorization failed: ${who} did not say in time \\(--hold-time\\) how to sign in`));
+			} finally {
+				await login.destroy();
+				await srv.stop();
+				await as.stop();
+			}
+		});
+
 	it('list shows no value of a query, and no key in a path', { timeout: 60000 }, async () => {
 		const srv = await Server.start({ path: '/u/k3J9xQ2mZ7vB5nR8tL4w/mcp' }), as = await AuthServer.start(), scratch = scratchDirectory(), url = `${srv.url}?api_key=query-key-0123456789`;
 		protect(srv, as);

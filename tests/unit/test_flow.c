@@ -1274,6 +1274,57 @@ static void a_kept_sign_in_is_there_at_once(void **state)
 	world_free(w);
 }
 
+static void a_person_does_not_wait_for_metadata_without_end(void **state)
+{
+	struct auth_config c = { 0 };
+	struct world *w;
+	int i;
+
+	(void)state;
+	for (i = 0; i < 2; i++) {
+		w = world_new(&c);
+		start(w);
+		w->lock_busy = true;
+		auth_sign_in(w->a, SPAN_NONE, 2000, w->now, w->wall);
+		run(w);
+		pass(w, 60000); /* for another process's turn */
+		assert_int_equal(auth_phase(w->a), AUTH_WORKING);
+		auth_on_locked(w->a, NULL, w->now, w->wall);
+		run(w);
+		if (i == 1)
+			answer(w, 200, PRM);
+		assert_true(w->http);
+		assert_int_equal(auth_deadline(w->a), w->now + 2000);
+		pass(w, 1999);
+		assert_true(w->http);
+		pass(w, 1);
+		assert_false(w->http);
+		assert_int_equal(auth_phase(w->a), AUTH_GAVE_UP);
+		assert_non_null(strstr(w->failed, i == 0 ? "the server did not say in time" : "the authorization server did not say in time"));
+		assert_int_equal(auth_deadline(w->a), 0);
+		world_free(w);
+	}
+}
+
+static void a_person_has_time_once_it_is_known_where_to_sign_in(void **state)
+{
+	struct auth_config c = { 0 };
+	struct world *w = world_new(&c);
+
+	(void)state;
+	start(w);
+	auth_sign_in(w->a, SPAN_NONE, 2000, w->now, w->wall);
+	run(w);
+	answer(w, 200, PRM);
+	answer(w, 200, META);
+	pass(w, 3000);
+	expect(w, "https://as/register");
+	answer(w, 201, REGISTERED);
+	pass(w, 200000);
+	assert_true(auth_waits_for_person(w->a));
+	world_free(w);
+}
+
 static void what_another_process_forgot_is_not_renewed(void **state)
 {
 	struct auth_config c = { 0 };
@@ -2329,6 +2380,8 @@ int main(void)
 		cmocka_unit_test(another_authorization_server_gets_nothing_of_the_old_one),
 		cmocka_unit_test(a_given_client_id_is_not_carried_to_another_server),
 		cmocka_unit_test(a_kept_sign_in_is_there_at_once),
+		cmocka_unit_test(a_person_does_not_wait_for_metadata_without_end),
+		cmocka_unit_test(a_person_has_time_once_it_is_known_where_to_sign_in),
 		cmocka_unit_test(what_another_process_forgot_is_not_renewed),
 		cmocka_unit_test(what_another_process_forgot_is_no_way_out_of_a_401),
 		cmocka_unit_test(what_was_forgotten_during_a_refresh_is_not_kept_when_it_is_refused),

@@ -89,6 +89,12 @@ void session_gone(struct session *s, struct xfer *x, struct request *r)
 	replay_begin(s);
 }
 
+/* The token is good for the others: only this one waits for a wider one. */
+static bool only_scope(const struct session *s, const struct xfer *x, const struct request *r)
+{
+	return x->status == 403 && s->state == SESSION_READY && r->purpose == RQ_CLIENT;
+}
+
 /* 401 or 403 insufficient_scope: as the sign-in said. */
 static void wants_auth(struct session *s, struct xfer *x, struct request *r)
 {
@@ -108,7 +114,11 @@ static void wants_auth(struct session *s, struct xfer *x, struct request *r)
 		break;
 	case CHALLENGE_PARK:
 		request_park(s, r, 0);
-		if (s->state != SESSION_AUTH) {
+		if (only_scope(s, x, r)) {
+			r->awaits_scope = true;
+			r->hold_until = s->now + s->c->hold_ms;
+			session_due(s, r->hold_until);
+		} else if (s->state != SESSION_AUTH) {
 			s->auth_from = s->state;
 			session_enter(s, SESSION_AUTH, "the server wants a sign-in");
 		}

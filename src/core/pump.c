@@ -115,6 +115,8 @@ void session_pump(struct session *s)
 			next = first_after(s, was);
 			continue;
 		}
+		if (r->awaits_scope)
+			continue;
 		if (!may_send(s, r)) {
 			if (r->barrier > s->out_done)
 				break; /* order: what comes later waits too */
@@ -295,9 +297,9 @@ static int64_t request_time(struct session *s, struct request *r)
 	switch (r->state) {
 	case REQ_PARKED:
 		/* What the bridge itself asks waits for the line, however long. */
-		t = s->state != SESSION_READY && (r->purpose == RQ_CLIENT || r->purpose == RQ_HANDSHAKE) ? r->hold_until : 0;
+		t = (s->state != SESSION_READY || r->awaits_scope) && (r->purpose == RQ_CLIENT || r->purpose == RQ_HANDSHAKE) ? r->hold_until : 0;
 		if (t && s->now >= t) {
-			if (s->state == SESSION_AUTH)
+			if (s->state == SESSION_AUTH || r->awaits_scope)
 				refuse_unsigned(s, r);
 			else if (r != s->handshake || !probe_refused(s))
 				request_refuse(s, r, ERR_UPSTREAM_UNAVAILABLE, "The server can not be reached at the moment",

@@ -74,6 +74,7 @@ struct request {
 	unsigned char why;                /* enum retry_why, when it waits to be sent again */
 	bool maybe_ran, went_stale, repeatable, cancelled, resumable, counted;
 	bool is_tool_call, is_listen, was_held;
+	bool awaits_scope;                /* parked until a wider token is there, or refused; others go on */
 	bool on_quota;                    /* the server works on it since sent_at, which --session-quota counts */
 	int64_t patient_until;            /* no time limit before this */
 	uint64_t twin;                    /* token of the other attempt (RQ_HEDGE and what it stands beside) */

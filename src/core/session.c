@@ -143,7 +143,7 @@ static void hold_parked(struct session *s, bool on)
 			continue;
 		request_note_held(s, r);
 		if (!on) {
-			r->hold_until = 0;
+			r->hold_until = r->awaits_scope ? r->hold_until : 0;
 		} else if (!r->hold_until) {
 			r->hold_until = s->now + s->c->hold_ms;
 			session_due(s, r->hold_until);
@@ -232,6 +232,27 @@ void session_on_client_too_long(struct session *s, struct span head, int64_t now
 	s->n.errors[ERR_MESSAGE_TOO_LARGE]++;
 }
 
+/* Those that wait for a wider token are sent again with it, or told that there is none. */
+static void end_scope_waits(struct session *s, bool granted, const char *why)
+{
+	struct request *r = s->parked ? s->ledger.head : NULL;
+
+	while (r) {
+		if (r->state != REQ_PARKED || !r->awaits_scope) {
+			r = r->next;
+			continue;
+		}
+		r->awaits_scope = false;
+		s->pump_due |= granted;
+		if (s->state == SESSION_READY)
+			r->hold_until = 0;
+		if (!granted) {
+			request_refuse(s, r, ERR_AUTH_REQUIRED, why, session_auth_pause(s));
+			r = s->ledger.head; /* and perhaps one beside it is gone, too */
+		}
+	}
+}
+
 void session_on_auth(struct session *s, enum signin o, struct span text, int64_t now)
 {
 	char what[600];
@@ -245,6 +266,8 @@ void session_on_auth(struct session *s, enum signin o, struct span text, int64_t
 	xfers_signed(s, o == SIGNIN_OK ? CHALLENGE_AGAIN : CHALLENGE_REFUSE, text);
 	if (o == SIGNIN_OK)
 		stream_schedule(s, false);
+	snprintf(what, sizeof(what), "%.*s", (int)(text.n < 590 ? text.n : 590), text.n ? text.p : "The sign-in failed");
+	end_scope_waits(s, o == SIGNIN_OK, what);
 	if (s->state != SESSION_AUTH)
 		return;
 	if (o == SIGNIN_OK) {
@@ -257,7 +280,6 @@ void session_on_auth(struct session *s, enum signin o, struct span text, int64_t
 			session_reconnect(s);
 		return;
 	}
-	snprintf(what, sizeof(what), "%.*s", (int)(text.n < 590 ? text.n : 590), text.n ? text.p : "The sign-in failed");
 	offline_forget(s);
 	session_refuse_parked(s, 0, ERR_AUTH_REQUIRED, what, session_auth_pause(s));
 	if (s->state == SESSION_AUTH)

@@ -154,6 +154,32 @@ describe('signing in', { concurrency: 4 }, () => {
 		assert.equal(as.seen('/authorize')[1].query.get('scope'), 'basic write');
 	});
 
+	signing('while more scope is asked for, calls that need none go on', { protect: { scopes: ['basic'], need: (e) => e.tool === 'append' && 'write' } }, async ({ br, as }) => {
+		const waiting = initialize(br);
+		await signIn(br);
+		await waiting;
+		br.notify('notifications/initialized');
+		const more = br.call('append', { text: 'x' });
+		await until(() => br.stderr.match(/sign-in is needed/g).length === 2, 8000, 'the second address');
+		assertText(await br.call('echo', { text: 'meanwhile' }), 'meanwhile');
+		assert.equal(as.grants('authorization_code').length, 1);
+		await signIn(br, 2);
+		assert.ok((await more).result);
+	});
+
+	signing('when more scope is declined, only the call that wanted it fails', { protect: { scopes: ['basic'], need: (e) => e.tool === 'append' && 'write' } }, async ({ br, as }) => {
+		const waiting = initialize(br);
+		await signIn(br);
+		await waiting;
+		br.notify('notifications/initialized');
+		as.options.refuse = 'access_denied';
+		const more = br.call('append', { text: 'x' });
+		await signIn(br, 2);
+		assert.match(JSON.stringify((await more).result ?? (await more).error), /declined|access_denied/);
+		assertText(await br.call('echo', { text: 'after' }), 'after');
+		assert.equal(as.seen('/authorize').length, 2);
+	});
+
 	signing('an Authorization header of the user is never replaced', { args: ['-H', 'Authorization: Bearer mine-and-only-mine'] }, async ({ br, as, guard }) => {
 		const e = assertOwnError(await initialize(br), 'auth_required');
 		assert.match(e.message, /Authorization header/);

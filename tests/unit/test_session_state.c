@@ -1354,6 +1354,84 @@ static void a_refusal_whose_body_never_ends_is_judged_by_its_head(void **state)
 	}
 }
 
+/* One request wants a wider token, and is parked. */
+static void into_scope_wait(struct play *p, struct core_config *c)
+{
+	static const struct head narrow = { .status = 403, .www = "Bearer error=\"insufficient_scope\", scope=\"write\"" };
+
+	into(p, c, SESSION_READY);
+	p->challenge = CHALLENGE_PARK;
+	play_ask(p, 901, "prompts/get");
+	play_respond(p, play_must_find(p, "prompts/get"), narrow, NULL);
+	assert_int_equal(play_state(p), SESSION_READY);
+	assert_int_equal(play_answers(p, "901", NULL), 0);
+}
+
+static void a_wider_token_is_waited_for_by_those_that_want_it_alone(void **state)
+{
+	struct core_config c = http_only();
+	struct play p;
+
+	(void)state;
+	into_scope_wait(&p, &c);
+	play_ask(&p, 9, "resources/read");
+	play_serve(&p, 1000);
+	assert_int_equal(play_answers(&p, "9", NULL), 1);
+	assert_int_equal(play_answers(&p, "901", NULL), 0);
+	session_on_auth(p.s, SIGNIN_OK, SPAN_NONE, p.now);
+	play_perform(&p);
+	play_serve(&p, 1000);
+	assert_int_equal(play_count(&p, "prompts/get"), 2);
+	assert_int_equal(play_answers(&p, "901", NULL), 1);
+	play_pass(&p, 30000); /* and nothing of the wait is left */
+	assert_int_equal(play_answers(&p, "901", NULL), 1);
+	play_close(&p);
+
+	c = http_only();
+	into_scope_wait(&p, &c);
+	session_on_auth(p.s, SIGNIN_REFUSED, SPAN_LIT("The user said no"), p.now);
+	play_perform(&p);
+	assert_true(play_refused(&p, "901", "auth_required") && play_said(&p, "The user said no"));
+	assert_int_equal(play_state(&p), SESSION_READY);
+	play_close(&p);
+
+	c = http_only();
+	into_scope_wait(&p, &c);
+	session_on_auth(p.s, SIGNIN_PENDING, SPAN_LIT("Open the page to sign in"), p.now);
+	play_perform(&p);
+	play_pass(&p, 25000);
+	assert_true(play_refused(&p, "901", "auth_required") && play_said(&p, "Open the page to sign in"));
+	play_close(&p);
+}
+
+static void a_wait_for_a_wider_token_outlives_an_outage_and_a_sign_in(void **state)
+{
+	struct core_config c = http_only();
+	struct play p;
+
+	(void)state;
+	into_scope_wait(&p, &c);
+	cut(&p);
+	assert_int_equal(play_state(&p), SESSION_WAIT);
+	play_serve(&p, 5000);
+	assert_int_equal(play_state(&p), SESSION_READY);
+	assert_int_equal(play_count(&p, "prompts/get"), 1);
+	play_pass(&p, 25000);
+	assert_true(play_refused(&p, "901", "auth_required"));
+	play_close(&p);
+
+	c = http_only();
+	into_scope_wait(&p, &c);
+	play_ask(&p, 9, "resources/read"); /* the token ends meanwhile: now all wait */
+	play_respond(&p, play_must_find(&p, "resources/read"), (struct head){ .status = 401, .www = "Bearer" }, NULL);
+	assert_int_equal(play_state(&p), SESSION_AUTH);
+	session_on_auth(p.s, SIGNIN_OK, SPAN_NONE, p.now);
+	play_perform(&p);
+	play_serve(&p, 1000);
+	assert_int_equal(play_answers(&p, "9", NULL) + play_answers(&p, "901", NULL), 2);
+	play_close(&p);
+}
+
 static void a_stream_that_ends_during_the_sign_in_is_noticed_after_it(void **state)
 {
 	struct core_config c = sse_only();
@@ -1754,7 +1832,7 @@ static void an_event_a_state_does_not_wait_for_leads_where_the_table_says(void *
 		{ "the wrong transport in READY", SESSION_READY, 0, "prompts/get", { .status = 405 }, .want = SESSION_READY },
 		{ "403 in READY", SESSION_READY, 0, "prompts/get", { .status = 403 }, .want = SESSION_READY },
 		{ "401 in READY", SESSION_READY, 0, "prompts/get", { .status = 401, .www = "Bearer" }, .want = SESSION_AUTH },
-		{ "403 for the scope in READY", SESSION_READY, 0, "prompts/get", { .status = 403, .www = "Bearer error=\"insufficient_scope\"" }, .want = SESSION_AUTH },
+		{ "403 for the scope in READY", SESSION_READY, 0, "prompts/get", { .status = 403, .www = "Bearer error=\"insufficient_scope\"" }, .want = SESSION_READY },
 		{ "one 502 in READY", SESSION_READY, 0, "prompts/get", { .status = 502 }, .want = SESSION_READY },
 		{ "the line in READY", SESSION_READY, 0, "prompts/get", .outcome = HTTP_TLS, .want = SESSION_WAIT },
 		{ "the stream in PROBE", SESSION_PROBE, OLD, "GET", .outcome = HTTP_RESET, .stream = true, .want = SESSION_WAIT },
@@ -1799,7 +1877,7 @@ static void an_event_a_state_does_not_wait_for_leads_where_the_table_says(void *
 			play_respond(&p, t, rows[i].head, rows[i].head.status == 200 ? text : NULL);
 		if (play_state(&p) != rows[i].want)
 			fail_msg("%s: %s", rows[i].name, session_state_name(play_state(&p)));
-		if (play_state(&p) == SESSION_AUTH) {
+		if (play_state(&p) == SESSION_AUTH || rows[i].head.www) {
 			p.challenge = CHALLENGE_AGAIN;
 			session_on_auth(p.s, SIGNIN_OK, SPAN_NONE, p.now);
 			play_perform(&p);
@@ -2259,6 +2337,8 @@ int main(void)
 		cmocka_unit_test(a_wake_asks_anew_and_the_answer_decides_about_what_is_under_way),
 		cmocka_unit_test(a_sign_in_parks_and_then_sends_or_refuses_or_tells_where_to_go),
 		cmocka_unit_test(a_refusal_whose_body_never_ends_is_judged_by_its_head),
+		cmocka_unit_test(a_wider_token_is_waited_for_by_those_that_want_it_alone),
+		cmocka_unit_test(a_wait_for_a_wider_token_outlives_an_outage_and_a_sign_in),
 		cmocka_unit_test(a_stream_that_ends_during_the_sign_in_is_noticed_after_it),
 		cmocka_unit_test(a_request_never_overtakes_an_earlier_notification_but_does_not_wait_for_ever),
 		cmocka_unit_test(an_answer_to_a_request_of_a_dead_session_is_dropped),

@@ -193,6 +193,31 @@ static void a_session_that_was_left_is_given_back_where_the_server_redirects_to(
 	play_close(&p);
 }
 
+static void the_end_waits_for_each_session_that_is_given_back(void **state)
+{
+	struct core_config c = http_only();
+	struct transfer *first, *second;
+	struct play p;
+
+	(void)state;
+	into(&p, &c, SESSION_READY);
+	play_client(&p, PLAY_INITIALIZE);
+	first = play_must_find(&p, "DELETE");
+	play_hello(&p, "sid-2");
+	session_on_client_eof(p.s, p.now);
+	play_perform(&p);
+	assert_true(first->open);
+	for (second = p.transfers; second && (second == first || second->method != HTTP_DELETE);)
+		second = second->next;
+	assert_non_null(second);
+	assert_non_null(memmem(buf_data(&second->lines), second->lines.len, "sid-2", 5));
+	play_status(&p, second, 200);
+	assert_false(p.ended);
+	play_status(&p, first, 200);
+	assert_true(p.ended);
+	play_close(&p);
+}
+
 static void the_first_handshake_of_a_client_that_was_restarted_is_answered_once(void **state)
 {
 	struct core_config c = http_only();
@@ -2294,6 +2319,7 @@ int main(void)
 		cmocka_unit_test(a_second_initialize_under_way_is_refused_and_a_later_one_starts_anew),
 		cmocka_unit_test(a_client_that_begins_anew_hears_nothing_of_what_was_before),
 		cmocka_unit_test(a_session_that_was_left_is_given_back_where_the_server_redirects_to),
+		cmocka_unit_test(the_end_waits_for_each_session_that_is_given_back),
 		cmocka_unit_test(the_first_handshake_of_a_client_that_was_restarted_is_answered_once),
 		cmocka_unit_test(a_restart_does_not_cut_short_what_the_server_asked_to_wait),
 		cmocka_unit_test(a_signal_ends_every_state_within_a_second_and_answers_what_waits),

@@ -199,6 +199,65 @@ bool session_on_data(struct session *s, uint64_t token, char **p, size_t *n, boo
 	return false;
 }
 
+/* Leaves behind what is told of it: in the log, and in answers that name no cause. */
+static void note_end(struct session *s, struct xfer *x, const struct http_result *res, struct failure *f)
+{
+	failure_of_result(res, f);
+	if (res->outcome != HTTP_OK) {
+		session_note(s, NOTE_DEBUG, "transfer ended: %s", res->detail);
+		snprintf(s->detail, sizeof(s->detail), "%.95s", res->detail);
+		if (res->outcome == HTTP_RESET && res->reused && !res->got_bytes) {
+			session_act(s, ACT_DROP_IDLE); /* its neighbours in the pool are no better */
+			f->stale = true;
+		}
+	} else if (x->status >= 300) {
+		snprintf(s->detail, sizeof(s->detail), "HTTP %d", x->status);
+		offline_on_end(s, x);
+	}
+}
+
+static void message_done(struct session *s, struct xfer *x, const struct http_result *res, const struct failure *f)
+{
+	struct exchange_facts ef = { .era = s->era, .status = x->status, .had_session = x->had_session,
+		.retry_after = x->retry_after_ms >= 0, .insufficient_scope = x->insufficient_scope };
+	struct rpc_msg m;
+
+	if (x->answered)
+		return;
+	if (x->body.len) {
+		rpc_parse(buf_data(&x->body), x->body.len, &m);
+		if (m.kind == RPC_ERROR)
+			ef.msg = &m;
+	}
+	if (res->outcome == HTTP_OK)
+		outbox_on_done(s, x->om, x, verdict_of(&ef), true, "refused");
+	else
+		outbox_on_done(s, x->om, x, VERDICT_UNKNOWN, f->may_have_run, f->what);
+}
+
+static void request_done(struct session *s, struct xfer *x, struct request *r, const struct http_result *res, const struct failure *f)
+{
+	r->xfer = 0;
+	if (x->sse && x->parser.retry_ms >= 0)
+		r->retry_ms = x->parser.retry_ms;
+	if (x->sse && !x->answered) {
+		if (x->too_large)
+			judge_too_large(s, r);
+		else if (x->garbage && res->outcome == HTTP_OK && !r->last_id.len)
+			judge_bad_answer(s, x, r);
+		else
+			request_stream_ended(s, r, res->outcome == HTTP_OK, "The server's response ended without the answer");
+	} else if (res->outcome == HTTP_BAD && strstr(res->detail, "too large")) {
+		judge_too_large(s, r);
+	} else if (res->outcome != HTTP_OK) {
+		request_failed(s, r, f);
+	} else if (x->json) {
+		judge_bad_answer(s, x, r);
+	} else {
+		judge_response(s, x, r);
+	}
+}
+
 void session_on_done(struct session *s, uint64_t token, const struct http_result *res, int64_t now)
 {
 	struct xfer *x = xfer_find(s, token);
@@ -216,41 +275,16 @@ void session_on_done(struct session *s, uint64_t token, const struct http_result
 		whole.outcome = HTTP_OK;
 		res = &whole;
 	}
-	failure_of_result(res, &f);
-	if (res->outcome != HTTP_OK) {
-		session_note(s, NOTE_DEBUG, "transfer ended: %s", res->detail);
-		snprintf(s->detail, sizeof(s->detail), "%.95s", res->detail);
-		if (res->outcome == HTTP_RESET && res->reused && !res->got_bytes) {
-			session_act(s, ACT_DROP_IDLE); /* its neighbours in the pool are no better */
-			f.stale = true;
-		}
-	} else if (x->status >= 300) {
-		snprintf(s->detail, sizeof(s->detail), "HTTP %d", x->status);
-		offline_on_end(s, x);
-	}
+	note_end(s, x, res, &f);
 	if (res->outcome == HTTP_OK && judge_redirect(s, x, r))
 		goto done;
 	switch (x->kind) {
 	case XF_STREAM:
 		stream_on_done(s, x, res, f.what);
 		break;
-	case XF_OUT: {
-		struct rpc_msg m;
-		struct exchange_facts ef = { .era = s->era, .status = x->status, .had_session = x->had_session,
-			.retry_after = x->retry_after_ms >= 0, .insufficient_scope = x->insufficient_scope };
-		if (x->answered)
-			break;
-		if (x->body.len) {
-			rpc_parse(buf_data(&x->body), x->body.len, &m);
-			if (m.kind == RPC_ERROR)
-				ef.msg = &m;
-		}
-		if (res->outcome == HTTP_OK)
-			outbox_on_done(s, x->om, x, verdict_of(&ef), true, "refused");
-		else
-			outbox_on_done(s, x->om, x, VERDICT_UNKNOWN, f.may_have_run, f.what);
+	case XF_OUT:
+		message_done(s, x, res, &f);
 		break;
-	}
 	case XF_STEP:
 		if (!x->answered)
 			replay_on_initialized_sent(s, false);
@@ -264,28 +298,8 @@ void session_on_done(struct session *s, uint64_t token, const struct http_result
 		}
 		break;
 	case XF_REQUEST:
-		if (!r)
-			break;
-		r->xfer = 0;
-		if (x->sse && x->parser.retry_ms >= 0)
-			r->retry_ms = x->parser.retry_ms;
-		if (x->sse && !x->answered) {
-			if (x->too_large)
-				judge_too_large(s, r);
-			else if (x->garbage && res->outcome == HTTP_OK && !r->last_id.len)
-				judge_bad_answer(s, x, r);
-			else
-				request_stream_ended(s, r, res->outcome == HTTP_OK, "The server's response ended without the answer");
-		} else if (res->outcome != HTTP_OK) {
-			if (res->outcome == HTTP_BAD && strstr(res->detail, "too large"))
-				judge_too_large(s, r);
-			else
-				request_failed(s, r, &f);
-		} else if (x->json) {
-			judge_bad_answer(s, x, r);
-		} else {
-			judge_response(s, x, r);
-		}
+		if (r)
+			request_done(s, x, r, res, &f);
 		break;
 	}
 done:

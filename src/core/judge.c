@@ -250,9 +250,66 @@ void judge_bad_answer(struct session *s, struct xfer *x, struct request *r)
 }
 
 /* A complete response to the POST of r that was neither stream nor answer. */
+/* Its own answer, or an error for nobody in particular, which is for it then. False:
+ * neither, or no memory to say so. */
+static bool pass_answer(struct session *s, struct request *r, struct rpc_msg *m)
+{
+	struct rpc_msg own;
+
+	if (m->has_newline)
+		json_one_line((char *)m->text.p, m->text.n);
+	if (m->id.p && exchange_find(s, r, m->id) == r) {
+		exchange_answer(s, r, m);
+		return true;
+	}
+	if (m->kind != RPC_ERROR)
+		return false;
+	buf_reset(&s->scratch);
+	if (buf_puts(&s->scratch, "{\"jsonrpc\":\"2.0\",\"id\":") || buf_add(&s->scratch, r->uid) ||
+	    buf_puts(&s->scratch, ",\"error\":") || buf_add(&s->scratch, m->error) || buf_puts(&s->scratch, "}"))
+		return false;
+	rpc_parse(buf_data(&s->scratch), s->scratch.len, &own);
+	exchange_answer(s, r, &own);
+	return true;
+}
+
+/* The response says what the server thinks of the request; m: its message, NULL for none. */
+static void answered(struct session *s, struct xfer *x, struct request *r, struct rpc_msg *m, const struct failure *f)
+{
+	bool handshake = r->purpose == RQ_HANDSHAKE || r->purpose == RQ_INIT;
+
+	if (handshake && x->status >= 400) {
+		if (m && m->kind == RPC_ERROR) {
+			buf_reset(&s->init_error);
+			buf_add(&s->init_error, m->error);
+		}
+		if (r->purpose == RQ_HANDSHAKE)
+			probe_next(s, f->what);
+		else
+			replay_on_failure(s, r, f, true);
+		return;
+	}
+	if (!m || (m->kind != RPC_RESULT && m->kind != RPC_ERROR) || !pass_answer(s, r, m))
+		rejected(s, x, r);
+}
+
+/* Taken, without an answer. */
+static void accepted(struct session *s, enum era era, struct request *r, struct failure *f)
+{
+	if (era == ERA_SSE || s->stream.state == STREAM_LIVE) {
+		request_slot_free(s, r); /* the answer comes on the standing stream */
+		r->xfer = 0;
+		return;
+	}
+	f->what = "The server accepted the request and then answered nothing";
+	f->may_have_run = true;
+	f->kind = ERR_BAD_UPSTREAM;
+	request_failed(s, r, f);
+}
+
 void judge_response(struct session *s, struct xfer *x, struct request *r)
 {
-	struct rpc_msg m;
+	struct rpc_msg m, *said = NULL;
 	struct failure f = { .retry_after_ms = -1, .kind = ERR_UPSTREAM_UNAVAILABLE };
 	bool handshake = r->purpose == RQ_HANDSHAKE || r->purpose == RQ_INIT;
 	struct exchange_facts ef = { .era = s->era == ERA_NONE || handshake ? s->trying : s->era, .status = x->status, .had_session = x->had_session,
@@ -264,15 +321,16 @@ void judge_response(struct session *s, struct xfer *x, struct request *r)
 	if (x->body.len) {
 		rpc_parse(buf_data(&x->body), x->body.len, &m);
 		if (m.kind != RPC_NOT_JSON && m.kind != RPC_INVALID)
-			ef.msg = &m;
+			said = &m;
 	}
+	ef.msg = said;
 	snprintf(what, sizeof(what), "The server or a gateway answered HTTP %d", x->status);
 	f.what = what;
 	verdict = verdict_of(&ef);
 	if (verdict == VERDICT_MODERN && eras_outgrown(s, x, r, &m))
 		return;
 	if (r->purpose == RQ_CLIENT && s->era == ERA_MODERN)
-		eras_doubt(s, x, ef.msg);
+		eras_doubt(s, x, said);
 	switch (verdict) {
 	case VERDICT_GONE:
 		session_gone(s, x, r);
@@ -280,39 +338,7 @@ void judge_response(struct session *s, struct xfer *x, struct request *r)
 	case VERDICT_MODERN:
 	case VERDICT_TRANSPORT:
 	case VERDICT_ANSWER:
-		if (ef.handshake && ef.msg && m.kind == RPC_ERROR && x->status >= 400) {
-			buf_reset(&s->init_error);
-			buf_add(&s->init_error, m.error);
-		}
-		if (ef.handshake && x->status >= 400) {
-			if (r->purpose == RQ_HANDSHAKE)
-				probe_next(s, what);
-			else
-				replay_on_failure(s, r, &f, true);
-			break;
-		}
-		if (ef.msg && m.kind != RPC_BATCH && m.kind != RPC_REQUEST && m.kind != RPC_NOTIFICATION) {
-			if (m.has_newline)
-				json_one_line((char *)m.text.p, m.text.n);
-			/* A body that is an error for nobody in particular is for this request. */
-			if (exchange_find(s, r, m.id) != r)
-				m.id = SPAN_NONE;
-			if (m.id.p) {
-				exchange_answer(s, r, &m);
-				break;
-			}
-			buf_reset(&s->scratch);
-			if (buf_puts(&s->scratch, "{\"jsonrpc\":\"2.0\",\"id\":") || buf_add(&s->scratch, r->uid) ||
-			    buf_puts(&s->scratch, ",\"error\":") || buf_add(&s->scratch, m.error) || buf_puts(&s->scratch, "}"))
-				break;
-			if (m.kind == RPC_ERROR) {
-				struct rpc_msg own;
-				rpc_parse(buf_data(&s->scratch), s->scratch.len, &own);
-				exchange_answer(s, r, &own);
-				break;
-			}
-		}
-		rejected(s, x, r);
+		answered(s, x, r, said, &f);
 		break;
 	case VERDICT_AUTH:
 		wants_auth(s, x, r);
@@ -324,22 +350,13 @@ void judge_response(struct session *s, struct xfer *x, struct request *r)
 		break;
 	case VERDICT_UNKNOWN:
 		f.may_have_run = true;
-		f.kind = ERR_UPSTREAM_UNAVAILABLE;
 		request_failed(s, r, &f);
 		break;
 	case VERDICT_REDIRECT:
 		redirected(s, x, r);
 		break;
 	case VERDICT_ACCEPTED:
-		if (ef.era == ERA_SSE || s->stream.state == STREAM_LIVE) {
-			request_slot_free(s, r); /* the answer comes on the standing stream */
-			r->xfer = 0;
-			break;
-		}
-		f.what = "The server accepted the request and then answered nothing";
-		f.may_have_run = true;
-		f.kind = ERR_BAD_UPSTREAM;
-		request_failed(s, r, &f);
+		accepted(s, ef.era, r, &f);
 		break;
 	case VERDICT_BAD:
 		judge_bad_answer(s, x, r);

@@ -403,92 +403,99 @@ void replay_on_gone(struct session *s, struct request *r)
 	}
 }
 
+static void ping_failed(struct session *s, const struct failure *f)
+{
+	if (s->era == ERA_MODERN) {
+		s->ping = NULL;
+		if (f->kind == ERR_BAD_UPSTREAM && !f->may_have_run)
+			eras_disproved(s, NULL);
+	} else if (f->kind != ERR_AUTH_REQUIRED && f->kind != ERR_BAD_UPSTREAM) {
+		s->ping = NULL;
+		keepalive_on_failure(s, f);
+	}
+}
+
+/* A level or a subscription of before was not taken. A page of somebody's in between
+ * is a fault that passes, unless it does not. */
+static void replayed_failed(struct session *s, const struct failure *f)
+{
+	bool odd = f->kind == ERR_BAD_UPSTREAM && !(f->may_have_run && s->odd_steps++ < ODD_STEPS);
+
+	if (!odd && f->kind != ERR_AUTH_REQUIRED) {
+		session_line_down(s, f->what, f->retry_after_ms, -1);
+		return;
+	}
+	session_note(s, NOTE_WARN, "the new session refused a replayed step: %s", f->what);
+	step_subs(s, true);
+}
+
+static void init_failed(struct session *s, const struct failure *f, bool wrong_transport)
+{
+	if (f->stale && s->stale_steps++ < 2) {
+		step_init(s);
+	} else if (f->kind == ERR_AUTH_REQUIRED) {
+		session_auth_refused(s, f->what);
+	} else if (!wrong_transport) {
+		s->revived_misfits = 0;
+		session_line_down(s, f->what, f->retry_after_ms, -1);
+	} else if (!json_path(buf_span(&s->init_error), "data", "supported", NULL).p || !init_refused(s)) {
+		replay_next(s, f->what);
+	}
+}
+
+static void probe_failed(struct session *s, const struct failure *f, bool wrong_transport)
+{
+	if (f->stale && s->stale_steps++ < 2) {
+		replay_begin(s);
+	} else if (f->kind != ERR_BAD_UPSTREAM || f->may_have_run) {
+		init_failed(s, f, wrong_transport);
+	} else if (!eras_disproved(s, NULL)) {
+		probed(s); /* an odd refusal of ping: the line is there */
+	}
+}
+
+/* A step of the revival. */
+static void step_failed(struct session *s, enum req_purpose p, const struct failure *f, bool wrong_transport)
+{
+	if (p == RQ_LEVEL || p == RQ_SUBSCRIBE)
+		replayed_failed(s, f);
+	else if (p == RQ_PROBE)
+		probe_failed(s, f, wrong_transport);
+	else if (p == RQ_INIT)
+		init_failed(s, f, wrong_transport);
+}
+
 void replay_on_failure(struct session *s, struct request *r, const struct failure *f, bool wrong_transport)
 {
 	enum req_purpose p = r->purpose;
+	bool step = s->step_rq == r, ready = s->state == SESSION_READY;
+	bool passing = f->kind == ERR_UPSTREAM_UNAVAILABLE || f->kind == ERR_TIMEOUT || f->kind == ERR_RATE_LIMITED;
 	struct failure kept = *f;
 	char what[160];
-	bool step = s->step_rq == r, passing;
 
-	snprintf(what, sizeof(what), "%s", f->what);
+	snprintf(what, sizeof(what), "%s", f->what); /* it may belong to r */
 	kept.what = what;
 	if (p == RQ_LISTEN || p == RQ_DISCOVER || p == RQ_MIRROR) {
 		eras_failed(s, r, &kept);
 		return;
 	}
-	passing = kept.kind == ERR_UPSTREAM_UNAVAILABLE || kept.kind == ERR_TIMEOUT || kept.kind == ERR_RATE_LIMITED;
-	if (p == RQ_RELIST && s->state == SESSION_READY && passing && r->attempts < RELIST_TRIES) {
+	if (p == RQ_RELIST && ready && passing && r->attempts < RELIST_TRIES) {
 		r->why = RETRY_REPEATABLE;
 		request_park(s, r, request_backoff(s, r, kept.retry_after_ms));
 		return;
 	}
-	if (p == RQ_SUBSCRIBE && s->state == SESSION_READY && passing)
+	if (p == RQ_SUBSCRIBE && ready && passing)
 		eras_subscribe_later(s, kept.retry_after_ms);
-	else if (p == RQ_SUBSCRIBE && s->state == SESSION_READY)
+	else if (p == RQ_SUBSCRIBE && ready)
 		eras_subscribed(s, r, false);
 	request_drop(s, r);
-	switch (p) {
-	case RQ_PING:
-		if (s->state == SESSION_READY && s->era == ERA_MODERN) {
-			s->ping = NULL;
-			if (kept.kind == ERR_BAD_UPSTREAM && !kept.may_have_run)
-				eras_disproved(s, NULL);
-		} else if (s->state == SESSION_READY && kept.kind != ERR_AUTH_REQUIRED && kept.kind != ERR_BAD_UPSTREAM) {
-			s->ping = NULL;
-			keepalive_on_failure(s, &kept);
-		}
-		break;
-	case RQ_LEVEL:
-	case RQ_SUBSCRIBE:
-		if (!step || s->state != SESSION_REVIVE)
-			break;
-		/* A page of somebody's in between is a fault that passes, unless it does not. */
-		if ((kept.kind == ERR_BAD_UPSTREAM && !(kept.may_have_run && s->odd_steps++ < ODD_STEPS)) || kept.kind == ERR_AUTH_REQUIRED) {
-			session_note(s, NOTE_WARN, "the new session refused a replayed step: %s", what);
-			step_subs(s, true);
-		} else {
-			session_line_down(s, what, kept.retry_after_ms, -1);
-		}
-		break;
-	case RQ_PROBE:
-		if (step && kept.stale && s->state == SESSION_REVIVE && s->stale_steps++ < 2) {
-			replay_begin(s);
-			break;
-		}
-		if (step && s->state == SESSION_REVIVE && kept.kind == ERR_BAD_UPSTREAM && !kept.may_have_run) {
-			if (!eras_disproved(s, NULL))
-				probed(s); /* an odd refusal of ping: the line is there */
-			break;
-		}
-		/* fall through */
-	case RQ_INIT:
-		if (!step || s->state != SESSION_REVIVE)
-			break;
-		if (kept.stale && s->stale_steps++ < 2) {
-			step_init(s);
-			break;
-		}
-		if (kept.kind == ERR_AUTH_REQUIRED) {
-			session_auth_refused(s, what);
-			break;
-		}
-		if (wrong_transport) {
-			if (json_path(buf_span(&s->init_error), "data", "supported", NULL).p && init_refused(s))
-				break;
-			replay_next(s, what);
-			break;
-		}
-		s->revived_misfits = 0;
-		session_line_down(s, what, kept.retry_after_ms, -1);
-		break;
-	case RQ_RELIST:
-		if (s->state != SESSION_READY)
-			break;
+	if (step && s->state == SESSION_REVIVE) {
+		step_failed(s, p, &kept, wrong_transport);
+	} else if (p == RQ_PING && s->state == SESSION_READY) {
+		ping_failed(s, &kept);
+	} else if (p == RQ_RELIST && s->state == SESSION_READY) {
 		s->relist_missed |= passing;
 		relist_failed(s);
-		break;
-	default:
-		break;
 	}
 }
 

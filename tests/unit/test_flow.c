@@ -24,6 +24,7 @@
 
 struct world {
 	struct auth *a;
+	struct auth_config plain; /* of those that want nothing special */
 	int64_t now, wall;
 	/* What the machine asked for last. */
 	uint64_t token;
@@ -48,11 +49,14 @@ static void fake_random(void *arg, void *p, size_t n)
 	memset(p, ++w->counter, n);
 }
 
+/* c: NULL for the plain one. */
 static struct world *world_new(struct auth_config *c)
 {
 	struct world *w = calloc(1, sizeof *w);
 
 	assert_non_null(w);
+	if (!c)
+		c = &w->plain;
 	w->now = 1000000;
 	w->wall = 1700000000;
 	auth_record_init(&w->kept);
@@ -279,6 +283,22 @@ static void sign_in(struct world *w)
 	assert_int_equal(auth_phase(w->a), AUTH_HAVE);
 }
 
+static struct world *signed_in(void)
+{
+	struct world *w = world_new(NULL);
+
+	start(w);
+	sign_in(w);
+	return w;
+}
+
+/* Both documents of the usual servers, which are asked for again. */
+static void answer_metadata(struct world *w)
+{
+	answer(w, 200, PRM);
+	answer(w, 200, META);
+}
+
 static void assert_header(struct world *w, const char *want)
 {
 	struct buf b;
@@ -297,8 +317,7 @@ static void assert_header(struct world *w, const char *want)
 
 static void a_401_leads_to_a_token(void **state)
 {
-	struct auth_config c = { 0 };
-	struct world *w = world_new(&c);
+	struct world *w = world_new(NULL);
 
 	(void)state;
 	start(w);
@@ -339,8 +358,7 @@ static void a_registration_says_native_and_keeps_the_users_members(void **state)
 	(void)state;
 	start(w);
 	challenge(w, 1, 401, NULL);
-	answer(w, 200, PRM);
-	answer(w, 200, META);
+	answer_metadata(w);
 	expect(w, "https://as/register");
 	assert_non_null(strstr(w->body, "\"application_type\":\"native\""));
 	assert_non_null(strstr(w->body, "\"refresh_token\""));
@@ -401,8 +419,7 @@ static void identities_are_taken_in_the_specified_order(void **state)
 
 static void without_any_way_to_register_the_message_says_what_to_do(void **state)
 {
-	struct auth_config c = { 0 };
-	struct world *w = world_new(&c);
+	struct world *w = world_new(NULL);
 
 	(void)state;
 	start(w);
@@ -420,8 +437,7 @@ static void without_any_way_to_register_the_message_says_what_to_do(void **state
 
 static void the_challenge_says_where_the_metadata_is(void **state)
 {
-	struct auth_config c = { 0 };
-	struct world *w = world_new(&c);
+	struct world *w = world_new(NULL);
 
 	(void)state;
 	start(w);
@@ -460,8 +476,7 @@ static void a_dangerous_hint_is_passed_over(void **state)
 
 static void metadata_of_another_resource_ends_the_flow(void **state)
 {
-	struct auth_config c = { 0 };
-	struct world *w = world_new(&c);
+	struct world *w = world_new(NULL);
 
 	(void)state;
 	start(w);
@@ -553,8 +568,7 @@ static void an_issuer_that_is_another_is_not_used(void **state)
 
 static void a_server_without_resource_metadata_is_one_of_2025_03_26(void **state)
 {
-	struct auth_config c = { 0 };
-	struct world *w = world_new(&c);
+	struct world *w = world_new(NULL);
 
 	(void)state;
 	start(w);
@@ -579,8 +593,7 @@ static void a_server_without_resource_metadata_is_one_of_2025_03_26(void **state
 
 static void network_trouble_is_no_absence(void **state)
 {
-	struct auth_config c = { 0 };
-	struct world *w = world_new(&c);
+	struct world *w = world_new(NULL);
 
 	(void)state;
 	start(w);
@@ -596,8 +609,7 @@ static void network_trouble_is_no_absence(void **state)
 
 static void a_short_outage_is_waited_out(void **state)
 {
-	struct auth_config c = { 0 };
-	struct world *w = world_new(&c);
+	struct world *w = world_new(NULL);
 
 	(void)state;
 	start(w);
@@ -615,8 +627,7 @@ static void a_short_outage_is_waited_out(void **state)
 
 static void redirects_of_metadata_are_few_and_safe(void **state)
 {
-	struct auth_config c = { 0 };
-	struct world *w = world_new(&c);
+	struct world *w = world_new(NULL);
 	int i;
 
 	(void)state;
@@ -671,8 +682,7 @@ static void the_issuer_table_is_kept(void **state)
 
 static void errors_of_a_false_issuer_are_not_repeated(void **state)
 {
-	struct auth_config c = { 0 };
-	struct world *w = world_new(&c);
+	struct world *w = world_new(NULL);
 
 	(void)state;
 	start(w);
@@ -716,8 +726,7 @@ static void odd_redirects_end_clearly_or_are_ignored(void **state)
 
 static void a_person_who_never_comes_is_not_waited_for_for_ever(void **state)
 {
-	struct auth_config c = { 0 };
-	struct world *w = world_new(&c);
+	struct world *w = world_new(NULL);
 
 	(void)state;
 	start(w);
@@ -729,8 +738,7 @@ static void a_person_who_never_comes_is_not_waited_for_for_ever(void **state)
 	assert_false(w->locked);
 	/* A later 401 may start again, with the registration made before. */
 	assert_int_equal(challenge(w, 2, 401, NULL), AUTH_PARK);
-	answer(w, 200, PRM);
-	answer(w, 200, META);
+	answer_metadata(w);
 	assert_int_equal(w->browses, 2);
 	world_free(w);
 }
@@ -762,12 +770,9 @@ static void token_answers_that_are_none_fail_the_flow(void **state)
 
 static void a_token_is_refreshed_before_it_expires_and_rotation_is_kept(void **state)
 {
-	struct auth_config c = { 0 };
-	struct world *w = world_new(&c);
+	struct world *w = signed_in();
 
 	(void)state;
-	start(w);
-	sign_in(w);
 	assert_int_equal(auth_deadline(w->a), w->now + 3540000);
 	pass(w, 3540000);
 	expect(w, "https://as/token"); /* no metadata is read for this */
@@ -788,12 +793,9 @@ static void a_token_is_refreshed_before_it_expires_and_rotation_is_kept(void **s
 
 static void a_refresh_that_fails_ahead_of_time_harms_nobody(void **state)
 {
-	struct auth_config c = { 0 };
-	struct world *w = world_new(&c);
+	struct world *w = signed_in();
 
 	(void)state;
-	start(w);
-	sign_in(w);
 	pass(w, 3540000);
 	answer_broken(w);
 	assert_int_equal(auth_phase(w->a), AUTH_HAVE);
@@ -807,37 +809,29 @@ static void a_refresh_that_fails_ahead_of_time_harms_nobody(void **state)
 
 static void a_401_refreshes_after_reading_the_metadata_again(void **state)
 {
-	struct auth_config c = { 0 };
-	struct world *w = world_new(&c);
+	struct world *w = signed_in();
 
 	(void)state;
-	start(w);
-	sign_in(w);
 	assert_int_equal(challenge(w, 2, 401, NULL), AUTH_PARK);
-	answer(w, 200, PRM);
-	answer(w, 200, META);
+	answer_metadata(w);
 	expect(w, "https://as/token");
 	assert_true(form_has(w->body, "grant_type=refresh_token"));
 	answer(w, 200, "{\"access_token\":\"AT2\",\"token_type\":\"Bearer\"}");
 	assert_int_equal(w->browses, 1);
 	/* Refused again in the same operation: this time a person is asked. */
 	assert_int_equal(challenge(w, 2, 401, NULL), AUTH_PARK);
-	answer(w, 200, PRM);
-	answer(w, 200, META);
+	answer_metadata(w);
 	assert_int_equal(w->browses, 2);
 	world_free(w);
 }
 
 static void an_operation_of_days_refreshes_each_time(void **state)
 {
-	struct auth_config c = { 0 };
-	struct world *w = world_new(&c);
+	struct world *w = signed_in();
 	char token[128];
 	int i;
 
 	(void)state;
-	start(w);
-	sign_in(w);
 	for (i = 2; i < 8; i++) {
 		assert_int_equal(challenge(w, 2, 401, NULL), AUTH_PARK);
 		answer(w, 200, PRM);
@@ -853,43 +847,34 @@ static void an_operation_of_days_refreshes_each_time(void **state)
 
 static void a_refused_token_of_another_process_is_refreshed(void **state)
 {
-	struct auth_config c = { 0 };
-	struct world *w = world_new(&c);
+	struct world *w = signed_in();
 
 	(void)state;
-	start(w);
-	sign_in(w);
 	/* Another process has renewed it, and then the server has forgotten them all. */
 	auth_set_secret(&w->kept.access, SPAN_LIT("AT2"));
 	auth_set_secret(&w->kept.refresh, SPAN_LIT("RT2"));
 	assert_int_equal(challenge(w, 2, 401, NULL), AUTH_PARK);
 	assert_header(w, "Authorization: Bearer AT2");
 	assert_int_equal(challenge(w, 2, 401, NULL), AUTH_PARK);
-	answer(w, 200, PRM);
-	answer(w, 200, META);
+	answer_metadata(w);
 	expect(w, "https://as/token");
 	assert_true(form_has(w->body, "refresh_token=RT2"));
 	answer(w, 200, "{\"access_token\":\"AT3\",\"token_type\":\"Bearer\"}");
 	assert_int_equal(w->browses, 1);
 	/* But what it has got itself is its last word. */
 	assert_int_equal(challenge(w, 2, 401, NULL), AUTH_PARK);
-	answer(w, 200, PRM);
-	answer(w, 200, META);
+	answer_metadata(w);
 	assert_int_equal(w->browses, 2);
 	world_free(w);
 }
 
 static void network_trouble_during_a_refresh_is_no_sign_out(void **state)
 {
-	struct auth_config c = { 0 };
-	struct world *w = world_new(&c);
+	struct world *w = signed_in();
 
 	(void)state;
-	start(w);
-	sign_in(w);
 	challenge(w, 2, 401, NULL);
-	answer(w, 200, PRM);
-	answer(w, 200, META);
+	answer_metadata(w);
 	answer_broken(w);
 	assert_int_equal(auth_phase(w->a), AUTH_GAVE_UP);
 	assert_int_equal(w->browses, 1);
@@ -957,16 +942,14 @@ static void a_refresh_that_is_refused_for_another_reason_asks_a_person_and_forge
 	start(w);
 	sign_in(w);
 	challenge(w, 2, 401, NULL);
-	answer(w, 200, PRM);
-	answer(w, 200, META);
+	answer_metadata(w);
 	answer(w, 401, "{\"error\":\"invalid_client\"}");
 	assert_int_equal(w->browses, 2);
 	assert_true(w->kept.refresh != NULL);
 	auth_abort(w->a, "test");
 	run(w);
 	challenge(w, 3, 401, NULL);
-	answer(w, 200, PRM);
-	answer(w, 200, META);
+	answer_metadata(w);
 	assert_true(form_has(w->body, "refresh_token=RT1"));
 	answer(w, 400, "{\"detail\":\"no such token\"}"); /* or says it in words of its own */
 	assert_int_equal(w->browses, 3);
@@ -976,12 +959,9 @@ static void a_refresh_that_is_refused_for_another_reason_asks_a_person_and_forge
 
 static void invalid_grant_after_a_lost_race_is_no_sign_out(void **state)
 {
-	struct auth_config c = { 0 };
-	struct world *w = world_new(&c);
+	struct world *w = signed_in();
 
 	(void)state;
-	start(w);
-	sign_in(w);
 	pass(w, 3540000);
 	expect(w, "https://as/token");
 	/* Meanwhile another machine's process has put a newer one into the store. */
@@ -997,15 +977,11 @@ static void invalid_grant_after_a_lost_race_is_no_sign_out(void **state)
 
 static void a_refused_refresh_token_leads_to_a_sign_in_when_one_is_needed(void **state)
 {
-	struct auth_config c = { 0 };
-	struct world *w = world_new(&c);
+	struct world *w = signed_in();
 
 	(void)state;
-	start(w);
-	sign_in(w);
 	challenge(w, 2, 401, NULL);
-	answer(w, 200, PRM);
-	answer(w, 200, META);
+	answer_metadata(w);
 	answer(w, 400, "{\"error\":\"invalid_grant\"}");
 	assert_int_equal(w->browses, 2);
 	assert_null(w->kept.refresh);
@@ -1014,20 +990,16 @@ static void a_refused_refresh_token_leads_to_a_sign_in_when_one_is_needed(void *
 
 static void what_could_not_be_kept_is_not_given_up_for_what_is(void **state)
 {
-	struct auth_config c = { 0 };
-	struct world *w = world_new(&c);
+	struct world *w = signed_in();
 
 	(void)state;
-	start(w);
-	sign_in(w);
 	w->disk_full = true;
 	pass(w, 3540000);
 	answer(w, 200, "{\"access_token\":\"AT2\",\"token_type\":\"Bearer\",\"expires_in\":3600,\"refresh_token\":\"RT2\"}");
 	assert_true(span_is(secret_reveal(w->kept.refresh), "RT1"));
 	/* The old token in the store is nobody's renewal. */
 	challenge(w, 2, 401, NULL);
-	answer(w, 200, PRM);
-	answer(w, 200, META);
+	answer_metadata(w);
 	assert_true(form_has(w->body, "refresh_token=RT2"));
 	w->disk_full = false;
 	answer(w, 200, "{\"access_token\":\"AT3\",\"token_type\":\"Bearer\",\"expires_in\":3600,\"refresh_token\":\"RT3\"}");
@@ -1048,12 +1020,9 @@ static void what_could_not_be_kept_is_not_given_up_for_what_is(void **state)
 
 static void whoever_waited_for_the_lock_takes_what_the_other_got(void **state)
 {
-	struct auth_config c = { 0 };
-	struct world *w = world_new(&c);
+	struct world *w = signed_in();
 
 	(void)state;
-	start(w);
-	sign_in(w);
 	w->lock_busy = true;
 	pass(w, 3540000);
 	assert_false(w->http);
@@ -1069,8 +1038,7 @@ static void whoever_waited_for_the_lock_takes_what_the_other_got(void **state)
 
 static void a_second_401_waits_for_the_same_flow(void **state)
 {
-	struct auth_config c = { 0 };
-	struct world *w = world_new(&c);
+	struct world *w = world_new(NULL);
 	uint64_t token;
 
 	(void)state;
@@ -1084,12 +1052,9 @@ static void a_second_401_waits_for_the_same_flow(void **state)
 
 static void a_late_401_of_an_old_token_is_just_sent_again(void **state)
 {
-	struct auth_config c = { 0 };
-	struct world *w = world_new(&c);
+	struct world *w = signed_in();
 
 	(void)state;
-	start(w);
-	sign_in(w);
 	assert_int_equal(auth_on_challenge(w->a, 5, auth_generation(w->a) - 1, 401, SPAN_NONE, SPAN_NONE, w->now, w->wall), AUTH_AGAIN);
 	run(w);
 	assert_false(w->http);
@@ -1099,13 +1064,10 @@ static void a_late_401_of_an_old_token_is_just_sent_again(void **state)
 static void more_scope_is_the_union_and_three_times_at_most(void **state)
 {
 	static const char more[] = "Bearer error=\"insufficient_scope\", scope=\"w\"";
-	struct auth_config c = { 0 };
-	struct world *w = world_new(&c);
+	struct world *w = signed_in();
 	int i;
 
 	(void)state;
-	start(w);
-	sign_in(w);
 	for (i = 0; i < 3; i++) {
 		assert_int_equal(challenge(w, 7, 403, more), AUTH_PARK);
 		answer(w, 200, PRM);
@@ -1134,8 +1096,7 @@ static void a_refresh_without_the_id_token_that_is_sent_leads_to_a_sign_in(void 
 	answer(w, 200, "{\"access_token\":\"AT1\",\"id_token\":\"ID1\",\"token_type\":\"Bearer\",\"refresh_token\":\"RT1\"}");
 	assert_header(w, "Authorization: Bearer ID1");
 	challenge(w, 2, 401, NULL);
-	answer(w, 200, PRM);
-	answer(w, 200, META);
+	answer_metadata(w);
 	assert_true(form_has(w->body, "refresh_token=RT1"));
 	answer(w, 200, "{\"access_token\":\"AT2\",\"token_type\":\"Bearer\",\"refresh_token\":\"RT2\"}");
 	assert_int_equal(w->browses, 2);
@@ -1148,12 +1109,9 @@ static void a_refresh_without_the_id_token_that_is_sent_leads_to_a_sign_in(void 
 static void scopes_that_the_server_has_given_up_are_not_asked_for_for_ever(void **state)
 {
 	static const char prm[] = "{\"resource\":\"https://h/mcp\",\"authorization_servers\":[\"https://as\"],\"scopes_supported\":[\"new\"]}";
-	struct auth_config c = { 0 };
-	struct world *w = world_new(&c);
+	struct world *w = signed_in();
 
 	(void)state;
-	start(w);
-	sign_in(w);
 	auth_set_secret(&w->kept.refresh, SPAN_NONE);
 	auth_set_secret(&w->kept.access, SPAN_LIT("old"));
 	w->kept.expires = w->wall;
@@ -1181,14 +1139,11 @@ static void scopes_that_the_server_has_given_up_are_not_asked_for_for_ever(void 
 
 static void the_brakes_hold_whatever_the_server_says(void **state)
 {
-	struct auth_config c = { 0 };
-	struct world *w = world_new(&c);
+	struct world *w = signed_in();
 	uint64_t op;
 	int opened;
 
 	(void)state;
-	start(w);
-	sign_in(w);
 	for (op = 10; op < 200; op++) {
 		if (challenge(w, op, 403, "Bearer error=insufficient_scope, scope=z") == AUTH_PARK && w->http) {
 			answer(w, 200, PRM);
@@ -1207,12 +1162,9 @@ static void the_brakes_hold_whatever_the_server_says(void **state)
 
 static void another_authorization_server_gets_nothing_of_the_old_one(void **state)
 {
-	struct auth_config c = { 0 };
-	struct world *w = world_new(&c);
+	struct world *w = signed_in();
 
 	(void)state;
-	start(w);
-	sign_in(w);
 	challenge(w, 2, 401, NULL);
 	answer(w, 200, "{\"resource\":\"https://h/mcp\",\"authorization_servers\":[\"https://as2\"]}");
 	expect(w, "https://as2/.well-known/oauth-authorization-server");
@@ -1308,15 +1260,13 @@ static void a_person_does_not_wait_for_metadata_without_end(void **state)
 
 static void a_person_has_time_once_it_is_known_where_to_sign_in(void **state)
 {
-	struct auth_config c = { 0 };
-	struct world *w = world_new(&c);
+	struct world *w = world_new(NULL);
 
 	(void)state;
 	start(w);
 	auth_sign_in(w->a, SPAN_NONE, 2000, w->now, w->wall);
 	run(w);
-	answer(w, 200, PRM);
-	answer(w, 200, META);
+	answer_metadata(w);
 	pass(w, 3000);
 	expect(w, "https://as/register");
 	answer(w, 201, REGISTERED);
@@ -1327,13 +1277,10 @@ static void a_person_has_time_once_it_is_known_where_to_sign_in(void **state)
 
 static void what_another_process_forgot_is_not_renewed(void **state)
 {
-	struct auth_config c = { 0 };
-	struct world *w = world_new(&c);
+	struct world *w = signed_in();
 	int saves;
 
 	(void)state;
-	start(w);
-	sign_in(w);
 	saves = w->saves;
 	w->has_kept = false;
 	pass(w, auth_deadline(w->a) - w->now);
@@ -1350,29 +1297,22 @@ static void what_another_process_forgot_is_not_renewed(void **state)
 
 static void what_another_process_forgot_is_no_way_out_of_a_401(void **state)
 {
-	struct auth_config c = { 0 };
-	struct world *w = world_new(&c);
+	struct world *w = signed_in();
 
 	(void)state;
-	start(w);
-	sign_in(w);
 	w->has_kept = false;
 	assert_int_equal(challenge(w, 2, 401, NULL), AUTH_PARK);
-	answer(w, 200, PRM);
-	answer(w, 200, META);
+	answer_metadata(w);
 	expect(w, "https://as/register");
 	world_free(w);
 }
 
 static void what_was_forgotten_during_a_refresh_is_not_kept_when_it_is_refused(void **state)
 {
-	struct auth_config c = { 0 };
-	struct world *w = world_new(&c);
+	struct world *w = signed_in();
 	int saves;
 
 	(void)state;
-	start(w);
-	sign_in(w);
 	saves = w->saves;
 	pass(w, auth_deadline(w->a) - w->now);
 	expect(w, "https://as/token");
@@ -1405,16 +1345,12 @@ static void a_sign_in_from_elsewhere_was_not_forgotten(void **state)
 
 static void a_registered_port_is_taken_again_or_registered_anew(void **state)
 {
-	struct auth_config c = { 0 };
-	struct world *w = world_new(&c);
+	struct world *w = signed_in();
 
 	(void)state;
-	start(w);
-	sign_in(w);
 	assert_int_equal(w->kept.redirect_port, 5000);
 	challenge(w, 2, 403, "Bearer error=insufficient_scope, scope=x");
-	answer(w, 200, PRM);
-	answer(w, 200, META);
+	answer_metadata(w);
 	assert_false(w->http); /* no registration */
 	assert_true(form_has(w->browse, "redirect_uri=http%3A%2F%2F127.0.0.1%3A5000%2Foauth%2Fcallback"));
 	auth_abort(w->a, "test");
@@ -1423,8 +1359,7 @@ static void a_registered_port_is_taken_again_or_registered_anew(void **state)
 	w->fixed_taken = 4999;
 	pass(w, 60000);
 	challenge(w, 3, 403, "Bearer error=insufficient_scope, scope=x");
-	answer(w, 200, PRM);
-	answer(w, 200, META);
+	answer_metadata(w);
 	expect(w, "https://as/register");
 	assert_non_null(strstr(w->body, "127.0.0.1:5000"));
 	world_free(w);
@@ -1432,17 +1367,13 @@ static void a_registered_port_is_taken_again_or_registered_anew(void **state)
 
 static void a_registration_that_may_be_lost_is_made_anew(void **state)
 {
-	struct auth_config c = { 0 };
-	struct world *w = world_new(&c);
+	struct world *w = signed_in();
 	int i;
 
 	(void)state;
-	start(w);
-	sign_in(w);
 	/* With a refresh token at stake it is kept. */
 	challenge(w, 2, 403, "Bearer error=insufficient_scope, scope=x");
-	answer(w, 200, PRM);
-	answer(w, 200, META);
+	answer_metadata(w);
 	assert_true(auth_waits_for_person(w->a));
 	pass(w, 300000);
 	assert_string_equal(w->kept.client_id, "cid");
@@ -1470,8 +1401,7 @@ static void a_registration_that_may_be_lost_is_made_anew(void **state)
 	w->kept.expires = w->wall;
 	auth_set_secret(&w->kept.access, SPAN_LIT("old"));
 	challenge(w, 9, 401, NULL);
-	answer(w, 200, PRM);
-	answer(w, 200, META);
+	answer_metadata(w);
 	redirect(w, "error=unauthorized_client");
 	assert_null(w->kept.client_id);
 	world_free(w);
@@ -1561,8 +1491,7 @@ static void an_id_token_becomes_an_id_jag_becomes_a_token(void **state)
 	(void)state;
 	start(w);
 	challenge(w, 1, 401, NULL);
-	answer(w, 200, PRM);
-	answer(w, 200, META);
+	answer_metadata(w);
 	assert_true(w->reading && w->which == AUTH_FILE_ID_TOKEN);
 	auth_on_value(w->a, SPAN_LIT("ID.TOKEN.X\n"), NULL, w->now, w->wall);
 	run(w);
@@ -1588,8 +1517,7 @@ static void an_assertion_is_presented_once(void **state)
 	(void)state;
 	start(w);
 	challenge(w, 1, 401, NULL);
-	answer(w, 200, PRM);
-	answer(w, 200, META);
+	answer_metadata(w);
 	assert_true(w->reading && w->which == AUTH_FILE_ASSERTION);
 	auth_on_value(w->a, SPAN_LIT("J.W.T"), NULL, w->now, w->wall);
 	run(w);
@@ -2103,14 +2031,12 @@ static void a_code_is_presented_though_the_server_was_away(void **state)
 	}
 	assert_string_equal(w->circuit, "open");
 	assert_int_equal(challenge(w, op, 401, NULL), AUTH_PARK);
-	answer(w, 200, PRM);
-	answer(w, 200, META);
+	answer_metadata(w);
 	assert_true(auth_waits_for_person(w->a));
 	pass(w, 300000); /* nobody came: nothing is known, the next one is the probe */
 	assert_int_equal(auth_phase(w->a), AUTH_GAVE_UP);
 	assert_int_equal(challenge(w, op + 1, 401, NULL), AUTH_PARK);
-	answer(w, 200, PRM);
-	answer(w, 200, META);
+	answer_metadata(w);
 	redirect(w, "code=c");
 	expect(w, "https://as/token");
 	answer(w, 200, TOKEN);
@@ -2149,8 +2075,7 @@ static void a_device_code_is_polled_for_while_the_server_is_away(void **state)
 static void to_provider(struct world *w, uint64_t op)
 {
 	assert_int_equal(challenge(w, op, 401, NULL), AUTH_PARK);
-	answer(w, 200, PRM);
-	answer(w, 200, META);
+	answer_metadata(w);
 	auth_on_value(w->a, SPAN_LIT("ID.TOKEN.X"), NULL, w->now, w->wall);
 	run(w);
 	expect(w, "https://as/idp");

@@ -264,6 +264,9 @@ static void perform(struct bridge *b)
 		case ACT_CANCEL:
 			http_cancel(b->http, a.token);
 			break;
+		case ACT_WITHDRAW:
+			http_withdraw(b->http, a.token);
+			break;
 		case ACT_SEND:
 			send_line(b, &a);
 			break;

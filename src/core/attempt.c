@@ -230,8 +230,9 @@ int request_post_to(struct session *s, struct request *r, struct span url, unsig
 	request_spend(s, r);
 	r->sent_at = r->active_at = s->now;
 	r->epoch = s->epoch;
-	r->not_before = 0;
+	r->not_before = r->unheard_until = 0;
 	r->resumable = false;
+	r->resumes = 0;
 	buf_reset(&r->last_id);
 	r->on_quota = r->purpose == RQ_CLIENT && !r->is_listen && !span_is(r->method, "ping");
 	if (r->on_quota && !r->counted) {
@@ -258,7 +259,7 @@ int request_post(struct session *s, struct request *r)
 
 bool request_can_resume(const struct session *s, const struct request *r)
 {
-	return r->last_id.len && r->epoch == s->epoch && dialect_resumes(s->era);
+	return r->last_id.len && !s->no_resume && r->epoch == s->epoch && dialect_resumes(s->era);
 }
 
 int request_resume_at(struct session *s, struct request *r, struct span url, unsigned redirects)
@@ -310,7 +311,7 @@ int64_t request_backoff(struct session *s, struct request *r, int64_t retry_afte
 	struct backoff b;
 
 	backoff_init(&b, retry_backoff(s->c));
-	b.attempt = r->attempts ? r->attempts - 1 : 0;
+	b.attempt = (r->attempts ? r->attempts - 1 : 0) + r->resumes;
 	if (b.attempt > s->streak)
 		b.attempt = s->streak; /* others are answered meanwhile: the line is well */
 	b.told = true; /* the steps go on where this request's attempts are */
@@ -403,14 +404,14 @@ void request_failed(struct session *s, struct request *r, const struct failure *
 		listen_broke(r);
 	if (r->is_listen && s->now - r->sent_at >= PROVEN_MS)
 		r->attempts = 1; /* it had been open for long, and says nothing of the line */
-	else
+	else if (!f->heard)
 		s->streak++;
-	line = f->line || s->streak >= 3 || r->purpose == RQ_HANDSHAKE;
+	line = f->line || (s->streak >= 3 && !f->heard) || r->purpose == RQ_HANDSHAKE;
 	safe = !f->may_have_run || r->repeatable;
 	over = r->purpose == RQ_CLIENT && !r->is_listen && request_patience_over(s, r);
 	exhausted = s->c->max_retries >= 0 && r->attempts > (unsigned)s->c->max_retries;
 	session_note(s, NOTE_DEBUG, "%.*s: %s%s", (int)(r->method.n < 60 ? r->method.n : 60), r->method.p, f->what, f->may_have_run ? " (it may have run)" : "");
-	if (!line)
+	if (!line && !f->heard)
 		session_failed_attempt(s, false);
 	if (!safe) {
 		request_refuse(s, r, ERR_OUTCOME_UNKNOWN, f->what, -1);
@@ -430,6 +431,13 @@ void request_failed(struct session *s, struct request *r, const struct failure *
 	}
 	if (line && (s->state == SESSION_READY || s->state == SESSION_PROBE))
 		session_line_down(s, f->what, f->retry_after_ms, -1);
+}
+
+void request_unheard(struct session *s, struct request *r)
+{
+	struct failure f = { .what = "The connection that was to bring the answer was lost", .may_have_run = true, .retry_after_ms = -1, .kind = ERR_UPSTREAM_UNAVAILABLE };
+
+	request_failed(s, r, &f);
 }
 
 int64_t request_pace(const struct request *r)

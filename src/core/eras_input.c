@@ -83,7 +83,7 @@ static struct request *only_call(struct session *s)
 	struct request *found = NULL;
 
 	for (struct request *r = s->ledger.head; r; r = r->next) {
-		if (r->purpose != RQ_CLIENT || r->is_listen || (r->state != REQ_SENT && r->state != REQ_STREAMING))
+		if (r->purpose != RQ_CLIENT || r->is_listen || r->cancelled || (r->state != REQ_SENT && r->state != REQ_STREAMING))
 			continue;
 		if (found)
 			return NULL;

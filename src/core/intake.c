@@ -151,6 +151,7 @@ bool intake_wait(struct session *s, struct request *r)
 		request_note_held(s, r);
 		r->hold_until = s->now + s->c->hold_ms;
 		session_due(s, r->hold_until);
+		session_owe_attempt(s);
 		return false;
 	default:
 		return false;

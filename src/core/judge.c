@@ -296,6 +296,10 @@ static void answered(struct session *s, struct xfer *x, struct request *r, struc
 /* Taken, without an answer. */
 static void accepted(struct session *s, enum era era, struct request *r, struct failure *f)
 {
+	if (r->unheard_until) {
+		request_unheard(s, r);
+		return;
+	}
 	if (era == ERA_SSE || s->stream.state == STREAM_LIVE) {
 		request_slot_free(s, r); /* the answer comes on the standing stream */
 		r->xfer = 0;
@@ -374,10 +378,9 @@ void judge_resume(struct session *s, struct xfer *x, struct request *r, const st
 	struct exchange_facts ef = { .era = s->era, .status = x->status, .had_session = x->had_session };
 
 	if (x->sse) {
-		r->attempts += res->outcome != HTTP_OK;
-		if (s->c->max_retries >= 0 && r->attempts > (unsigned)s->c->max_retries + 1) {
+		r->resumes += res->outcome != HTTP_OK;
+		if (s->c->max_retries >= 0 && r->resumes > (unsigned)s->c->max_retries)
 			buf_reset(&r->last_id);
-		}
 		request_stream_ended(s, r, res->outcome == HTTP_OK, "the resumed stream ended");
 		return;
 	}
@@ -391,14 +394,17 @@ void judge_resume(struct session *s, struct xfer *x, struct request *r, const st
 		return;
 	}
 	if (res->outcome == HTTP_OK && x->status >= 400 && x->status < 500 && x->status != 429 && x->status != 409 && x->status != 401) {
+		struct failure lost = { .what = "The answer's stream broke and the server can not resume it", .may_have_run = true, .heard = true,
+			.retry_after_ms = -1, .kind = ERR_UPSTREAM_UNAVAILABLE };
+		s->no_resume |= x->status == 405;
 		buf_reset(&r->last_id);
-		request_stream_ended(s, r, true, "The answer's stream broke and the server can not resume it");
+		request_failed(s, r, &lost);
 		return;
 	}
 	/* The network, or a server that is busy: later again, as long as the request lives. */
 	failure_of_result(res, &f);
-	r->attempts++;
-	if (s->c->max_retries >= 0 && r->attempts > (unsigned)s->c->max_retries + 1) {
+	r->resumes++;
+	if (s->c->max_retries >= 0 && r->resumes > (unsigned)s->c->max_retries) {
 		r->maybe_ran = true;
 		request_refuse(s, r, r->repeatable ? ERR_UPSTREAM_UNAVAILABLE : ERR_OUTCOME_UNKNOWN, "The answer's stream broke and could not be resumed", -1);
 		return;

@@ -72,18 +72,37 @@ static void tell_client(struct session *s, const char *lost, int64_t ms)
 		buf_fini(&b);
 }
 
+/* Where somebody waits, the pause between attempts may be this long, or half of what
+ * the outage has lasted. */
+#define HELD_PAUSE_MS 2000
+/* How long a POST may still tell by its end whether it was carried out. */
+#define UNHEARD_MS 10000
+
+/* Its POST is still under way: not carried out if it has not left yet, and else as
+ * its end says. */
+static bool leave_to_post(struct session *s, struct request *r)
+{
+	struct action *a = r->xfer ? session_act(s, ACT_WITHDRAW) : NULL;
+
+	if (!a)
+		return false;
+	a->token = r->xfer;
+	r->unheard_until = s->now + UNHEARD_MS;
+	session_due(s, r->unheard_until);
+	return true;
+}
+
 /* Every attempt under way on a 2024-11-05 stream dies with it: the answers can
  * not come any more. */
-static void fail_stream_requests(struct session *s, const char *why)
+static void fail_stream_requests(struct session *s)
 {
 	uint64_t last = s->ledger.next_seq, seq = 0;
 	struct request *r = s->ledger.head;
 
 	while (r && r->seq <= last) {
 		seq = r->seq;
-		if (r->state == REQ_SENT && r->purpose == RQ_CLIENT) {
-			struct failure f = { .what = why, .may_have_run = true, .retry_after_ms = -1, .kind = ERR_UPSTREAM_UNAVAILABLE };
-			request_failed(s, r, &f);
+		if (r->state == REQ_SENT && r->purpose == RQ_CLIENT && !r->unheard_until && !leave_to_post(s, r)) {
+			request_unheard(s, r);
 			for (r = s->ledger.head; r && r->seq <= seq; r = r->next)
 				;
 		} else {
@@ -116,7 +135,7 @@ void session_forget(struct session *s)
 	session_drop_steps(s);
 	if (s->era == ERA_SSE) {
 		buf_reset(&s->endpoint);
-		fail_stream_requests(s, "The connection that was to bring the answer was lost");
+		fail_stream_requests(s);
 	}
 	/* The notification under way ends by itself: whether it was taken is judged then. */
 }
@@ -160,6 +179,47 @@ static void go_down(struct session *s, const char *why)
 	s->backoff.floor_until = floor; /* the server's word outlives our patience */
 }
 
+/* The end of what is held longest among those that have more than ms left; 0: none. */
+static int64_t held_until(const struct session *s, int64_t ms)
+{
+	int64_t first = 0;
+
+	for (const struct request *r = s->parked ? s->ledger.head : NULL; r; r = r->next) {
+		bool held = r->state == REQ_PARKED && (r->purpose == RQ_CLIENT || r->purpose == RQ_HANDSHAKE);
+		if (held && r->hold_until - ms > s->now && (!first || r->hold_until < first))
+			first = r->hold_until;
+	}
+	return first;
+}
+
+/* 1, or with jitter from a half on. */
+static double spread(struct session *s)
+{
+	return s->c->jitter == JITTER_NONE ? 1 : 0.5 + 0.5 * rng_unit(&s->rng);
+}
+
+void session_owe_attempt(struct session *s)
+{
+	int64_t window = s->c->hold_ms / 10, pause = (s->state_since - s->outage_since) / 2;
+	int64_t last = held_until(s, window), at, floor = breaker_probe_at(&s->breaker);
+
+	if (s->state != SESSION_WAIT || !held_until(s, 0))
+		return;
+	if (pause < HELD_PAUSE_MS)
+		pause = HELD_PAUSE_MS;
+	if (pause < s->c->initial_retry_ms)
+		pause = s->c->initial_retry_ms;
+	at = s->state_since + (int64_t)(spread(s) * (double)pause);
+	if (last && at > last - window)
+		at = last - (int64_t)(spread(s) * (double)window);
+	if (floor < s->backoff.floor_until)
+		floor = s->backoff.floor_until;
+	if (at < floor)
+		at = floor;
+	if (s->wait_until > at)
+		s->wait_until = at > s->now ? at : s->now;
+}
+
 void session_line_down(struct session *s, const char *why, int64_t floor_ms, int64_t quick_ms)
 {
 	bool first = !s->outage_since;
@@ -199,6 +259,7 @@ void session_line_down(struct session *s, const char *why, int64_t floor_ms, int
 		s->wait_until = backoff_next(&s->backoff, &s->rng, s->now) + (s->era == ERA_SSE ? stream_pace(s) : 0);
 	if (breaker_probe_at(&s->breaker) > s->wait_until)
 		s->wait_until = breaker_probe_at(&s->breaker);
+	session_owe_attempt(s);
 	if (s->note_level >= (first ? NOTE_INFO : NOTE_DEBUG)) {
 		struct action *a = session_act(s, ACT_LOG);
 		if (a) {

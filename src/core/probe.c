@@ -163,6 +163,7 @@ void probe_session_made(struct session *s, struct span result)
 	s->era = s->trying;
 	s->discover_breaks = 0;
 	s->epoch++;
+	s->no_resume = false;
 	s->n.handshakes++;
 	if (!version_read(json_get(result, "protocolVersion"), s->version))
 		s->version[0] = '\0';

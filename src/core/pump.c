@@ -341,7 +341,11 @@ static int64_t request_time(struct session *s, struct request *r)
 				return -1;
 			break;
 		}
-		t = probe_time(s, r);
+		if (r->unheard_until && s->now >= r->unheard_until) {
+			request_unheard(s, r);
+			return -1;
+		}
+		t = r->unheard_until ? r->unheard_until : probe_time(s, r);
 		if (t && (!next || t < next))
 			next = t;
 		t = r->active_at + r->timeout_ms;

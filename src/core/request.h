@@ -68,6 +68,7 @@ struct request {
 	int64_t timeout_ms;               /* --request-timeout, or its tool's */
 	int64_t probed_at;
 	unsigned attempts, revives;
+	unsigned resumes;                 /* times that its stream could not be fetched again, since it was sent last */
 	uint64_t epoch;                   /* upstream session it was sent in; event ids mean nothing to another */
 	uint64_t barrier;                 /* notifications up to this number go first */
 	char trace[56];                   /* traceparent of ours, "" none */
@@ -77,6 +78,7 @@ struct request {
 	bool awaits_scope;                /* parked until a wider token is there, or refused; others go on */
 	bool on_quota;                    /* the server works on it since sent_at, which --session-quota counts */
 	int64_t patient_until;            /* no time limit before this */
+	int64_t unheard_until;            /* its POST is under way, and what was to bring the answer is lost: ends then; 0 no */
 	uint64_t twin;                    /* token of the other attempt (RQ_HEDGE and what it stands beside) */
 	unsigned rounds;                  /* input_required rounds so far */
 	void *extra;                      /* the eras' own (struct translation), freed by them */

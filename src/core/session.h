@@ -41,6 +41,7 @@ const char *era_name(enum era e);
 enum action_kind {
 	ACT_HTTP,    /* start transfer `token` */
 	ACT_CANCEL,  /* end transfer `token` */
+	ACT_WITHDRAW, /* the same, where nothing of its body has left; it is told of as one that was not sent */
 	ACT_SEND,    /* write `text` to the client as one line. `owned` holds it when it is not borrowed; `token`
 	              * is not 0 when it is the whole collected body of that transfer, whose block may be taken */
 	ACT_LOG,     /* one log line */

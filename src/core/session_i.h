@@ -167,6 +167,7 @@ struct session {
 	int64_t gone_times[6];       /* session-gone verdicts, newest first */
 	bool gone_once;              /* in this outage */
 	bool force_init;             /* the session id is known to be dead */
+	bool no_resume;              /* GET was refused (405): streams are not fetched again in this session */
 	int64_t last_drop_at, last_drop_len;
 	char drop_why[160];
 	char detail[96], drop_detail[96]; /* how the transfer ended whose end is being told; the same of the last drop */
@@ -268,6 +269,10 @@ int64_t session_auth_pause(const struct session *s);
 /* The line is down: WAIT with backoff, DOWN when the retries are used up. floor_ms: a
  * Retry-After, or -1. quick: the first attempt comes at the stream's own pace. */
 void session_line_down(struct session *s, const char *why, int64_t floor_ms, int64_t quick_ms);
+/* In WAIT, where a request of the client is held: the next attempt comes after half of
+ * what the outage has lasted, and within the last tenth of the time the request has,
+ * if the backoff would be later. */
+void session_owe_attempt(struct session *s);
 /* Everything is said: READY, and what is parked goes out gently. */
 void session_ready(struct session *s);
 void session_succeeded(struct session *s);
@@ -321,8 +326,10 @@ void request_note_held(struct session *s, struct request *r);
 /* Ours: an error to the client (or to the purpose), and gone. */
 void request_refuse(struct session *s, struct request *r, enum error_kind k, const char *what, int64_t retry_after_ms);
 /* An attempt ended without an answer; processed: it may have run. Decides and may free r. */
-struct failure { const char *what; bool may_have_run; bool line; int64_t retry_after_ms; enum error_kind kind; bool stale; /* a pooled connection had died */ };
+struct failure { const char *what; bool may_have_run; bool line; int64_t retry_after_ms; enum error_kind kind; bool stale; /* a pooled connection had died */ bool heard; /* by an answer, which speaks for the line */ };
 void request_failed(struct session *s, struct request *r, const struct failure *f);
+/* The same for one whose answer can not come any more, and which may have run. */
+void request_unheard(struct session *s, struct request *r);
 /* Cancels what is under way and forgets it, without an answer. */
 void request_drop(struct session *s, struct request *r);
 /* The request's attempt is over: its transfer is closed, slot given back. */

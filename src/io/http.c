@@ -133,6 +133,14 @@ void http_cancel(struct http *h, uint64_t token)
 
 /* ---- reading -------------------------------------------------------------------- */
 
+void http_withdraw(struct http *h, uint64_t token)
+{
+	struct transfer *t = http_table_get(&h->table, token);
+
+	if (t && !t->done && t->attempt.given == 0)
+		transfer_finish(t, CURLE_SEND_ERROR);
+}
+
 void http_pause(struct http *h, uint64_t token, bool pause)
 {
 	struct transfer *t = http_table_get(&h->table, token);

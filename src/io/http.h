@@ -81,6 +81,9 @@ int http_start(struct http *h, const struct http_request *rq, struct err *e);
 /* Ends it now; no further event for this token. Unknown tokens are ignored.
  * Closing a running HTTP/1.1 exchange closes its connection. */
 void http_cancel(struct http *h, uint64_t token);
+/* Ends it as one that could not be sent, if nothing of its body has left; else it
+ * goes on. Unknown tokens are ignored. */
+void http_withdraw(struct http *h, uint64_t token);
 /* Stop and go on reading the response (backpressure). */
 void http_pause(struct http *h, uint64_t token, bool pause);
 /* For DATA that is one large message: takes the block instead of copying it

@@ -34,7 +34,7 @@ struct transfer {
 	struct buf kept;      /* what it was when the transfer began */
 	struct buf lines, url;
 	int64_t timeout_ms, began;
-	bool open, told, cancelled, sse;
+	bool open, told, cancelled, withdrawn, sse;
 	bool read;            /* the response is complete: the body is not looked at any more */
 	enum body_mode mode;
 	int status;
@@ -234,6 +234,12 @@ static inline void play_act(struct play *p, struct action *a)
 			t->cancelled = true;
 			play_stop(p, t);
 		}
+		break;
+	case ACT_WITHDRAW:
+		t = play_transfer(p, a->token);
+		TELL(p, "withdraw %llx\n", (unsigned long long)a->token);
+		if (t)
+			t->withdrawn = true;
 		break;
 	case ACT_SEND:
 		play_sent(p, a);

@@ -517,6 +517,72 @@ static void a_stream_that_can_not_be_resumed_falls_under_the_rule(void **state)
 	}
 }
 
+static void break_primed(struct play *p, struct transfer *t)
+{
+	play_sse(p, t);
+	play_data(p, t, "id: p1\ndata:\n\n");
+	play_done(p, t, HTTP_RESET, true);
+}
+
+static void a_server_that_refuses_to_resume_is_asked_once_and_is_there(void **state)
+{
+	struct core_config c = play_config();
+	struct session_view v;
+	size_t fetched = 0;
+	struct play p;
+
+	(void)state;
+	play_open(&p, &c, 3);
+	play_ready(&p, false);
+	play_learn_tools(&p);
+	for (int i = 0; i < 5; i++)
+		play_call(&p, 10 + i, "safe");
+	break_primed(&p, play_must_find(&p, "tools/call"));
+	play_pass(&p, 5000);
+	play_status(&p, play_must_find(&p, "GET"), 405);
+	for (int i = 1; i < 5; i++)
+		break_primed(&p, play_must_find(&p, "tools/call"));
+	play_serve(&p, 5000);
+	for (int i = 0; i < 5; i++) {
+		char id[8];
+		snprintf(id, sizeof(id), "%d", 10 + i);
+		assert_int_equal(play_answers(&p, id, NULL), 1);
+	}
+	for (struct transfer *t = p.transfers; t; t = t->next)
+		fetched += t->lines.len && memmem(buf_data(&t->lines), t->lines.len, "Last-Event-ID", 13);
+	assert_int_equal(fetched, 1);
+	assert_int_equal(play_state(&p), SESSION_READY);
+	session_look(p.s, &v, p.now);
+	assert_true(v.counters->drops <= 1); /* by four streams that broke at once, and by nothing after that */
+	play_close(&p);
+}
+
+static void fetching_an_answer_again_is_no_second_attempt(void **state)
+{
+	struct core_config c = play_config();
+	const char *text;
+	struct play p;
+
+	(void)state;
+	play_open(&p, &c, 3);
+	play_ready(&p, false);
+	play_call(&p, 9, "act");
+	break_primed(&p, play_must_find(&p, "tools/call"));
+	for (int i = 0; i < 3; i++) {
+		while (!play_find(&p, "GET"))
+			MUST(play_next(&p));
+		play_status(&p, play_find(&p, "GET"), 503);
+	}
+	while (!play_find(&p, "GET"))
+		MUST(play_next(&p));
+	play_status(&p, play_find(&p, "GET"), 400);
+	assert_true(play_refused(&p, "9", "outcome_unknown"));
+	assert_int_equal(play_answers(&p, "9", &text), 1);
+	assert_null(strstr(text, "tried"));
+	assert_non_null(strstr(text, "\"attempts\":1"));
+	play_close(&p);
+}
+
 /* The line stays down: the broken stream of a call must not wait for ever. */
 static void a_broken_stream_is_given_up_at_the_request_timeout_though_the_line_is_down(void **state)
 {
@@ -1067,6 +1133,99 @@ static void a_slot_is_free_with_the_answer(void **state)
 	}
 }
 
+/* ---- a stream that dies under a POST, and what is held ------------------------------------------- */
+
+static void a_post_under_way_tells_what_became_of_it_when_its_stream_dies(void **state)
+{
+	enum { UNSENT, CUT, ACCEPTED, SILENT, WAYS };
+
+	(void)state;
+	for (int way = 0; way < WAYS; way++) {
+		struct core_config c = play_config();
+		struct transfer *g, *t;
+		struct play p;
+
+		c.transport = TRANSPORT_SSE;
+		play_open(&p, &c, 3);
+		g = play_ready_sse(&p);
+		play_call(&p, 9, "act");
+		t = play_must_find(&p, "tools/call");
+		play_done(&p, g, HTTP_RESET, true);
+		assert_true(t->withdrawn && !t->cancelled);
+		assert_int_equal(play_answers(&p, "9", NULL), 0);
+		if (way == UNSENT)
+			play_fail(&p, t, HTTP_SEND, false);
+		else if (way == CUT)
+			play_fail(&p, t, HTTP_RESET, true);
+		else if (way == ACCEPTED)
+			play_status(&p, t, 202);
+		else
+			play_pass(&p, 10000);
+		if (way == UNSENT) {
+			assert_int_equal(play_answers(&p, "9", NULL), 0);
+			play_serve(&p, 20000);
+			assert_int_equal(play_count(&p, "tools/call"), 2);
+		} else {
+			assert_true(play_refused(&p, "9", "outcome_unknown"));
+			play_serve(&p, 20000);
+			assert_int_equal(play_count(&p, "tools/call"), 1);
+		}
+		assert_int_equal(play_answers(&p, "9", NULL), 1);
+		play_close(&p);
+	}
+}
+
+static void refuse_one(struct play *p, struct transfer *t) { play_fail(p, t, HTTP_CONNECT, false); }
+
+static void what_is_held_does_not_wait_long_for_a_server_that_is_back(void **state)
+{
+	static const int64_t away[] = { 3000, 6500, 10000, 15000, 20000, 22000 };
+
+	(void)state;
+	for (uint64_t seed = 1; seed <= 20; seed++) {
+		for (size_t i = 0; i < N(away); i++) {
+			struct core_config c = play_config();
+			int64_t limit = away[i] / 2 + 2000;
+			struct play p;
+
+			c.transport = TRANSPORT_HTTP;
+			play_open(&p, &c, seed);
+			play_ready(&p, false);
+			play_ask(&p, 9, "resources/read");
+			play_fail(&p, play_must_find(&p, "resources/read"), HTTP_CONNECT, false);
+			play_serve_with(&p, away[i], refuse_one);
+			play_serve(&p, away[i] + limit < c.hold_ms ? limit : c.hold_ms - away[i]);
+			assert_int_equal(play_answers(&p, "9", NULL), 1);
+			assert_false(play_refused(&p, "9", "upstream_unavailable"));
+			play_close(&p);
+		}
+	}
+}
+
+static void who_comes_in_a_long_pause_is_not_refused_without_an_attempt(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed <= 40; seed++) {
+		struct core_config c = play_config();
+		struct play p;
+
+		c.transport = TRANSPORT_HTTP;
+		c.breaker_threshold = 0;
+		play_open(&p, &c, seed);
+		play_ready(&p, false);
+		play_ask(&p, 8, "resources/read");
+		play_fail(&p, play_must_find(&p, "resources/read"), HTTP_CONNECT, false);
+		play_serve_with(&p, 300000 + (int64_t)seed * 777, refuse_one);
+		assert_int_equal(play_state(&p), SESSION_WAIT);
+		play_ask(&p, 9, "resources/read");
+		play_serve_with(&p, 22000, refuse_one);
+		play_serve(&p, 3000);
+		assert_int_equal(play_answers(&p, "9", NULL), 1);
+		assert_false(play_refused(&p, "9", "upstream_unavailable"));
+		play_close(&p);
+	}
+}
+
 static void a_parked_request_is_cancelled_without_a_word_to_the_server(void **state)
 {
 	struct core_config c = play_config();
@@ -1151,6 +1310,11 @@ int main(void)
 		cmocka_unit_test(a_server_that_closes_after_priming_is_polled_at_its_own_pace),
 		cmocka_unit_test(a_resume_that_fails_adds_the_backoff_to_the_servers_pace),
 		cmocka_unit_test(a_stream_that_can_not_be_resumed_falls_under_the_rule),
+		cmocka_unit_test(a_server_that_refuses_to_resume_is_asked_once_and_is_there),
+		cmocka_unit_test(fetching_an_answer_again_is_no_second_attempt),
+		cmocka_unit_test(a_post_under_way_tells_what_became_of_it_when_its_stream_dies),
+		cmocka_unit_test(what_is_held_does_not_wait_long_for_a_server_that_is_back),
+		cmocka_unit_test(who_comes_in_a_long_pause_is_not_refused_without_an_attempt),
 		cmocka_unit_test(a_broken_stream_is_given_up_at_the_request_timeout_though_the_line_is_down),
 		cmocka_unit_test(a_cancelled_request_is_not_resumed),
 		cmocka_unit_test(a_silent_request_times_out_and_its_tool_may_have_another_limit),

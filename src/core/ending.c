@@ -9,13 +9,14 @@
 #define DELETE_SIGNAL_MS 300
 
 /* A subscription has no answer to wait for, and one that the client itself must
- * answer first has none to come: it has said its last word. */
+ * answer first has none to come: it has said its last word. What it told the server
+ * besides is waited for while there is a server to tell. */
 static bool owes_anything(const struct session *s)
 {
 	for (const struct request *r = s->ledger.head; r; r = r->next)
 		if (!r->cancelled && !r->is_listen && !r->patient_until && (r->purpose == RQ_CLIENT || r->purpose == RQ_HANDSHAKE))
 			return true;
-	return s->outbox != NULL;
+	return s->outbox && (s->state == SESSION_READY || s->state == SESSION_REVIVE);
 }
 
 static void finish(struct session *s)
@@ -143,7 +144,8 @@ void session_on_client_eof(struct session *s, int64_t now)
 	if (s->eof)
 		return;
 	s->eof = true;
-	s->drain_until = now + EOF_MS;
+	if (!s->signalled) /* that has set a shorter time */
+		s->drain_until = now + EOF_MS;
 	session_check_drained(s);
 }
 

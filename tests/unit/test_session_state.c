@@ -268,6 +268,11 @@ static void a_signal_ends_every_state_within_a_second_and_answers_what_waits(voi
 		began = p.now;
 		session_on_signal(p.s, p.now);
 		play_perform(&p);
+		if (!p.ended) {
+			play_pass(&p, 100);
+			session_on_client_eof(p.s, p.now); /* the client hangs up as well, and that gives no more time */
+			play_perform(&p);
+		}
 		while (!p.ended)
 			assert_true(play_next(&p));
 		assert_true(p.now - began <= 1000);
@@ -351,6 +356,21 @@ static void a_cancelled_request_does_not_hold_up_the_end(void **state)
 	session_on_client_eof(p.s, p.now);
 	play_perform(&p);
 	assert_non_null(play_find(&p, "DELETE"));
+	play_close(&p);
+}
+
+static void what_a_server_that_is_away_was_to_be_told_does_not_hold_up_the_end(void **state)
+{
+	struct core_config c = http_only();
+	struct play p;
+
+	(void)state;
+	into(&p, &c, SESSION_WAIT);
+	play_cancel(&p, 900);
+	play_client(&p, "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/roots/list_changed\"}");
+	session_on_client_eof(p.s, p.now);
+	play_perform(&p);
+	assert_true(p.ended);
 	play_close(&p);
 }
 
@@ -2327,6 +2347,7 @@ int main(void)
 		cmocka_unit_test(at_the_end_of_input_what_runs_may_finish_and_the_session_is_given_back),
 		cmocka_unit_test(at_the_end_of_input_leftovers_are_answered_after_five_seconds),
 		cmocka_unit_test(a_cancelled_request_does_not_hold_up_the_end),
+		cmocka_unit_test(what_a_server_that_is_away_was_to_be_told_does_not_hold_up_the_end),
 		cmocka_unit_test(input_piped_in_before_anything_was_connected_is_answered),
 		cmocka_unit_test(the_wrong_transport_leads_to_the_next_one_and_success_decides),
 		cmocka_unit_test(when_no_transport_is_left_the_handshake_waits_and_tries_again),

@@ -386,15 +386,19 @@ void eras_out_headers(struct session *s, struct span method, struct buf *lines)
 
 bool eras_unbind(struct session *s)
 {
-	if (s->era != ERA_NONE || s->offline)
+	struct request *r = s->ledger.head;
+
+	if (s->client_bound)
 		return false;
-	for (const struct request *r = s->ledger.head; r; r = r->next)
-		if (r->purpose == RQ_CLIENT)
-			return false;
-	s->client_modern = s->client_seen_era = false;
-	s->client_initialized = s->initialized_sent = false; /* by the handshake that was tried for it */
-	session_forget(s);
-	session_enter(s, SESSION_START, "the client falls back to initialize");
+	while (r) {
+		if (r->purpose != RQ_CLIENT) {
+			r = r->next;
+			continue;
+		}
+		request_refuse(s, r, ERR_UNSUPPORTED, "The client has fallen back to initialize meanwhile", -1);
+		r = s->ledger.head;
+	}
+	s->client_modern = s->client_seen_era = s->offline = false;
 	return true;
 }
 
@@ -423,6 +427,7 @@ bool eras_intake(struct session *s, const struct rpc_msg *m)
 		s->client_seen_era = s->client_modern = true;
 	else if (s->client_modern && says_no_version(s, m))
 		return true;
+	s->client_bound |= s->client_modern && !span_is(m->method, "server/discover");
 	if (!s->client_modern || modern_learn_client(s, m) == 0)
 		return false;
 	intake_no_memory(s, m->id);

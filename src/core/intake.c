@@ -70,7 +70,8 @@ static void begin_anew(struct session *s)
 	session_set_session_id(s, SPAN_NONE);
 }
 
-static void client_initialize(struct session *s, const struct rpc_msg *m, struct buf *big)
+/* anew: it has asked before, in another way. */
+static void client_initialize(struct session *s, const struct rpc_msg *m, struct buf *big, bool anew)
 {
 	struct request *r;
 
@@ -83,7 +84,7 @@ static void client_initialize(struct session *s, const struct rpc_msg *m, struct
 			intake_wait(s, r);
 		return;
 	}
-	if (s->client_initialized || s->handshake)
+	if (anew || s->client_initialized || s->handshake)
 		begin_anew(s);
 	r = request_add(s, m, big, RQ_HANDSHAKE);
 	if (!r)
@@ -163,10 +164,11 @@ static void client_request(struct session *s, const struct rpc_msg *m, struct bu
 	struct request *r;
 
 	if (span_is(m->method, "initialize") && (s->client_modern || !dialect_client_is_modern(m))) {
-		if (s->client_modern && !eras_unbind(s))
+		bool fell_back = s->client_modern;
+		if (fell_back && !eras_unbind(s))
 			refuse_line(s, m->id, -32600, "initialize does not belong in a conversation of the stateless protocol");
 		else
-			client_initialize(s, m, big);
+			client_initialize(s, m, big, fell_back);
 		return;
 	}
 	if (span_is(m->method, "ping") && s->state != SESSION_READY) {

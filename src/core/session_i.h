@@ -176,6 +176,7 @@ struct session {
 	bool client_initialized;     /* the client's initialize was answered with a result */
 	bool initialized_sent;       /* it has sent notifications/initialized */
 	bool client_modern, client_seen, client_seen_era;
+	bool client_bound;           /* to the stateless protocol: it has used it for more than to ask whether it is spoken */
 	struct buf init_params;      /* params of the client's initialize */
 	struct buf init_result;      /* result the client was given */
 	struct buf init_error;       /* an error answer to initialize, kept while other transports are tried */
@@ -569,8 +570,10 @@ bool modern_other_version(struct session *s, struct span error);
 void eras_send_answer(struct session *s, struct request *r, const char *member, struct span body);
 /* The id its answer goes out under. */
 struct span eras_client_id(const struct request *r);
-/* The client begins anew by initialize after a probe that nobody answered: false
- * when its conversation of the other era has begun in earnest. */
+/* The client falls back to initialize, as it may when nobody answers its
+ * server/discover in time, or not to its liking (2026-07-28, basic/transports/stdio,
+ * "Backward Compatibility"): what it has asked so far is refused. False when its
+ * conversation of the other era has begun in earnest. */
 bool eras_unbind(struct session *s);
 /* The request that the client waits for under this id. */
 struct request *eras_by_client_id(struct session *s, struct span id);

@@ -263,6 +263,95 @@ static void a_gap_in_the_standing_stream_is_made_good_now_and_then(void **state)
 	play_close(&p);
 }
 
+static void a_cancelled_call_does_not_take_the_question_of_another(void **state)
+{
+	struct core_config c = play_config();
+	struct transfer *g;
+	struct play p;
+
+	(void)state;
+	play_open(&p, &c, 3);
+	play_client(&p, ASK("\"d\"", "server/discover", ""));
+	play_error(&p, play_must_find(&p, "server/discover"), 400, -32600, "Bad Request: Server not initialized");
+	play_hello(&p, "sid-1");
+	play_status(&p, play_must_find(&p, "notifications/initialized"), 202);
+	g = play_must_find(&p, "GET");
+	play_sse(&p, g);
+	play_client(&p, ASK("\"a\"", "tools/call", "\"name\":\"slow\",\"arguments\":{},"));
+	play_client(&p, "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{\"requestId\":\"a\"}}");
+	play_client(&p, ASK("\"b\"", "tools/call", "\"name\":\"ask\",\"arguments\":{},"));
+	play_event(&p, g, NULL, QUESTION("\"q\""));
+	assert_int_equal(play_answers(&p, "\"b\"", NULL), 1);
+	assert_true(play_said(&p, "\"input_required\""));
+	play_close(&p);
+}
+
+static void serve_one_new(struct play *p, struct transfer *t)
+{
+	if (span_is(transfer_msg(t).method, "server/discover"))
+		play_json(p, t, "\"result\":{\"supportedVersions\":[\"2026-07-28\"],\"capabilities\":{\"tools\":{}}}");
+	else if (t->method == HTTP_POST && span_is(transfer_msg(t).method, "initialize"))
+		play_error(p, t, 400, -32022, "Unsupported protocol version");
+	else
+		play_serve_one(p, t);
+}
+
+/* The stdio transport of 2026-07-28, "Backward Compatibility": who gets no answer to
+ * server/discover in time may fall back. The answer may cross with that. */
+static void a_client_may_fall_back_to_initialize_until_it_has_used_the_new_protocol(void **state)
+{
+	enum { UNANSWERED, AWAY, OLD_SERVER, NEW_SERVER, BOUND, CASES };
+
+	(void)state;
+	for (int i = 0; i < CASES; i++) {
+		struct core_config c = play_config();
+		struct play p;
+
+		play_open(&p, &c, 3);
+		if (i == OLD_SERVER || i == BOUND) {
+			play_client(&p, ASK("\"d\"", "server/discover", ""));
+			play_error(&p, play_must_find(&p, "server/discover"), 400, -32600, "Bad Request: Server not initialized");
+			play_hello(&p, "sid-1");
+			play_status(&p, play_must_find(&p, "notifications/initialized"), 202);
+		} else {
+			play_client(&p, ASK("\"d\"", "server/discover", ""));
+			play_pass(&p, 1000);
+		}
+		if (i == NEW_SERVER)
+			play_json(&p, play_must_find(&p, "server/discover"), "\"result\":{\"supportedVersions\":[\"2026-07-28\"],\"capabilities\":{\"tools\":{}}}");
+		if (i == AWAY)
+			play_fail(&p, play_must_find(&p, "server/discover"), HTTP_CONNECT, false);
+		if (i == BOUND)
+			play_client(&p, ASK("\"l\"", "prompts/list", ""));
+		play_client(&p, PLAY_INITIALIZE);
+		if (i == BOUND) {
+			assert_true(play_said(&p, "does not belong"));
+			play_close(&p);
+			continue;
+		}
+		assert_int_equal(play_answers(&p, "\"d\"", NULL), 1);
+		if (i == NEW_SERVER) {
+			play_serve_with(&p, 3000, serve_one_new);
+		} else {
+			if (i == OLD_SERVER)
+				play_status(&p, play_must_find(&p, "DELETE"), 200);
+			play_serve(&p, 8000);
+		}
+		assert_int_equal(play_answers(&p, "\"init\"", NULL), 1);
+		assert_false(play_said(&p, "does not belong"));
+		assert_int_equal(play_answers(&p, "\"d\"", NULL), 1);
+		play_client(&p, PLAY_INITIALIZED);
+		play_ask(&p, 9, "prompts/get");
+		if (i == NEW_SERVER)
+			play_serve_with(&p, 3000, serve_one_new);
+		else
+			play_serve(&p, 3000);
+		assert_int_equal(play_answers(&p, "9", NULL), 1);
+		assert_int_equal(play_state(&p), SESSION_READY);
+		play_close(&p);
+	}
+}
+
 static void a_request_without_a_version_is_refused_in_a_modern_conversation(void **state)
 {
 	struct core_config c = play_config();
@@ -408,6 +497,8 @@ int main(void)
 		cmocka_unit_test(a_client_that_visits_no_addresses_is_told_what_it_lacks),
 		cmocka_unit_test(a_silent_2024_stream_is_known_before_its_calls_time_out),
 		cmocka_unit_test(a_gap_in_the_standing_stream_is_made_good_now_and_then),
+		cmocka_unit_test(a_cancelled_call_does_not_take_the_question_of_another),
+		cmocka_unit_test(a_client_may_fall_back_to_initialize_until_it_has_used_the_new_protocol),
 		cmocka_unit_test(a_request_without_a_version_is_refused_in_a_modern_conversation),
 		cmocka_unit_test(a_list_with_a_tool_that_is_never_shown_is_not_another_one),
 		cmocka_unit_test(trouble_during_discovery_says_nothing_of_the_server),

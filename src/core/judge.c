@@ -217,7 +217,9 @@ static void rejected(struct session *s, struct xfer *x, struct request *r)
 
 	snprintf(what, sizeof(what), "The server refused the request (HTTP %d)", x->status);
 	if (r->purpose != RQ_CLIENT && r->purpose != RQ_HANDSHAKE) {
-		struct failure f = { .what = what, .retry_after_ms = -1, .kind = ERR_BAD_UPSTREAM };
+		/* Of the first handshake, made for a client that sends none, it is the answer. */
+		bool final = x->status == 403 && r->purpose == RQ_INIT && s->era == ERA_NONE;
+		struct failure f = { .what = what, .retry_after_ms = -1, .kind = final ? ERR_AUTH_REQUIRED : ERR_BAD_UPSTREAM };
 		replay_on_failure(s, r, &f, false);
 		return;
 	}

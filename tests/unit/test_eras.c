@@ -263,6 +263,23 @@ static void a_gap_in_the_standing_stream_is_made_good_now_and_then(void **state)
 	play_close(&p);
 }
 
+static void a_modern_client_that_is_forbidden_is_told_at_once(void **state)
+{
+	struct core_config c = play_config();
+	struct play p;
+
+	(void)state;
+	play_open(&p, &c, 3);
+	play_client(&p, ASK("\"d\"", "server/discover", ""));
+	play_status(&p, play_must_find(&p, "server/discover"), 403);
+	play_status(&p, play_must_find(&p, "initialize"), 403);
+	assert_true(play_refused(&p, "\"d\"", "auth_required"));
+	assert_int_equal(p.nopen, 0);
+	play_client(&p, ASK("\"d2\"", "server/discover", "")); /* and the next one tries again */
+	assert_non_null(play_find(&p, "server/discover"));
+	play_close(&p);
+}
+
 static void a_cancelled_call_does_not_take_the_question_of_another(void **state)
 {
 	struct core_config c = play_config();
@@ -497,6 +514,7 @@ int main(void)
 		cmocka_unit_test(a_client_that_visits_no_addresses_is_told_what_it_lacks),
 		cmocka_unit_test(a_silent_2024_stream_is_known_before_its_calls_time_out),
 		cmocka_unit_test(a_gap_in_the_standing_stream_is_made_good_now_and_then),
+		cmocka_unit_test(a_modern_client_that_is_forbidden_is_told_at_once),
 		cmocka_unit_test(a_cancelled_call_does_not_take_the_question_of_another),
 		cmocka_unit_test(a_client_may_fall_back_to_initialize_until_it_has_used_the_new_protocol),
 		cmocka_unit_test(a_request_without_a_version_is_refused_in_a_modern_conversation),

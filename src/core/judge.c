@@ -154,6 +154,10 @@ static int redirect_target(struct session *s, const struct xfer *x, struct url *
 		rc = url_same_origin(&base, to) ? 0 : -1;
 		if (rc != 0)
 			session_note(s, NOTE_WARN, "not following a redirect to another origin: %s", to->origin);
+		else if (!s->redirect_told)
+			session_note(s, NOTE_INFO, "the server sends every message on to another address (HTTP %d); given as the URL, that would save "
+				"a round trip each time (`mcp-holdfast doctor` shows it)", x->status);
+		s->redirect_told |= rc == 0;
 	}
 	url_fini(&base);
 	return rc;

@@ -167,6 +167,7 @@ struct session {
 	int64_t gone_times[6];       /* session-gone verdicts, newest first */
 	bool gone_once;              /* in this outage */
 	bool force_init;             /* the session id is known to be dead */
+	bool redirect_told;          /* in the log, that the URL is not the best one */
 	bool no_resume;              /* GET was refused (405): streams are not fetched again in this session */
 	int64_t last_drop_at, last_drop_len;
 	char drop_why[160];

@@ -286,6 +286,7 @@ describe('Streamable HTTP', { concurrency: 4 }, () => {
 		await br.exited();
 		await arrives('DELETE');
 		assert.equal(srv.sessions.size, 0);
+		assert.equal(br.stderr.match(/sends every message on to another address/g).length, 1);
 	});
 
 	scenario('a redirect of the standing stream that leads round and round is not followed without end', {}, async ({ srv, br }) => {

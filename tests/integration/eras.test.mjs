@@ -708,11 +708,19 @@ describe('two eras in one conversation', () => {
 		scenario(`initialize in the middle of a modern one is refused and not sent (${name})`, { connect: false }, async ({ srv, br }) => {
 			prepare(srv);
 			await ask(br, 'server/discover');
+			await ask(br, 'tools/list');
 			const before = srv.seen('initialize').length;
 			assert.equal((await br.request('initialize', { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'x', version: '1' } })).error?.code, -32600);
 			assert.ok((await ask(br, 'initialize', { protocolVersion: '2025-06-18', capabilities: {} })).error);
 			assert.equal(srv.seen('initialize').length, before);
 			assertText(await call(br, 'echo', { text: 'x' }), 'x');
+		});
+		scenario(`initialize after nothing but server/discover is a fallback (${name})`, { connect: false }, async ({ srv, br }) => {
+			prepare(srv);
+			await ask(br, 'server/discover');
+			await br.connect();
+			assertText(await br.call('echo', { text: 'x' }), 'x');
+			await until(() => srv.sessions.size === (name === 'a legacy server' ? 1 : 0), 8000, 'the session that was made for it is given back');
 		});
 		scenario(`a request that does not say its version, in the middle of a modern one, is refused and not sent (${name})`, { connect: false }, async ({ srv, br }) => {
 			prepare(srv);

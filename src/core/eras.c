@@ -503,7 +503,7 @@ bool eras_answer(struct session *s, struct request *r, const struct rpc_msg *m)
 
 void eras_failed(struct session *s, struct request *r, const struct failure *f)
 {
-	char what[160];
+	char what[512];
 
 	snprintf(what, sizeof(what), "%s", f->what);
 	switch (r->purpose) {

@@ -131,8 +131,7 @@ static void wants_auth(struct session *s, struct xfer *x, struct request *r)
 	else
 		snprintf(text, sizeof(text), "The server refused the credentials (HTTP %d: authorization required)", x->status);
 	if (r->purpose != RQ_CLIENT && r->purpose != RQ_HANDSHAKE) {
-		const char *what = session_auth_pause(s) >= 0 ? text : "the server refused the credentials";
-		struct failure f = { .what = what, .retry_after_ms = -1, .kind = ERR_AUTH_REQUIRED };
+		struct failure f = { .what = text, .retry_after_ms = -1, .kind = ERR_AUTH_REQUIRED };
 		replay_on_failure(s, r, &f, false);
 		return;
 	}

@@ -471,7 +471,7 @@ void replay_on_failure(struct session *s, struct request *r, const struct failur
 	bool step = s->step_rq == r, ready = s->state == SESSION_READY;
 	bool passing = f->kind == ERR_UPSTREAM_UNAVAILABLE || f->kind == ERR_TIMEOUT || f->kind == ERR_RATE_LIMITED;
 	struct failure kept = *f;
-	char what[160];
+	char what[512];
 
 	snprintf(what, sizeof(what), "%s", f->what); /* it may belong to r */
 	kept.what = what;

@@ -19,6 +19,8 @@ function signing(name, { as: asOptions, protect: guardOptions, ...setup }, body)
 	});
 }
 const initialize = (br) => br.request('initialize', { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'driver', version: '1' } });
+const NS = 'io.modelcontextprotocol/';
+const discover = (br) => br.request('server/discover', { _meta: { [`${NS}protocolVersion`]: '2026-07-28', [`${NS}clientInfo`]: { name: 'driver', version: '1' }, [`${NS}clientCapabilities`]: {} } });
 
 describe('signing in', { concurrency: 4 }, () => {
 	signing('a 401 waits for the person, then goes through', { protect: { scopes: ['read', 'write'] } }, async ({ srv, br, as }) => {
@@ -180,12 +182,13 @@ describe('signing in', { concurrency: 4 }, () => {
 		assert.equal(as.seen('/authorize').length, 2);
 	});
 
-	signing('an Authorization header of the user is never replaced', { args: ['-H', 'Authorization: Bearer mine-and-only-mine'] }, async ({ br, as, guard }) => {
-		const e = assertOwnError(await initialize(br), 'auth_required');
-		assert.match(e.message, /Authorization header/);
-		assert.equal(as.requests.length, 0);
-		assert.ok(guard.tokens.every((t) => t === 'mine-and-only-mine'));
-	});
+	for (const [who, begin] of Object.entries({ 'a legacy client': initialize, 'a modern client': discover }))
+		signing(`an Authorization header of the user is never replaced, and ${who} is told`, { args: ['-H', 'Authorization: Bearer mine-and-only-mine'] }, async ({ br, as, guard }) => {
+			const e = assertOwnError(await begin(br), 'auth_required');
+			assert.match(e.message, /Authorization header that the user's configuration gives .* has to correct or remove it\./);
+			assert.equal(as.requests.length, 0);
+			assert.ok(guard.tokens.every((t) => t === 'mine-and-only-mine'));
+		});
 
 	signing('nothing secret is anywhere but where it belongs', { args: ['--log-level', 'trace', '-H', 'X-Key: header-secret-0123456789'], as: { expiresIn: 3 } }, async ({ srv, br, as, scratch }) => {
 		const waiting = initialize(br);

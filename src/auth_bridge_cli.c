@@ -32,6 +32,7 @@ struct login {
 	struct auth_bridge *ab;
 	int64_t until;      /* by then it must be known where to sign in */
 	bool probed, interrupted;
+	bool let_in;        /* the request without a token was answered */
 };
 
 /* A person waits as long as a request does; where none ever does, as long as for one answer. */
@@ -70,6 +71,7 @@ static void on_http(struct login *l, const struct http_event *ev, int64_t now)
 	l->probed = true;
 	if (ev->head && ev->head->status == 401)
 		challenge = ev->head->www_authenticate;
+	l->let_in = ev->head && ev->head->status / 100 == 2;
 	if (ev->kind == HTTP_EV_HEAD)
 		http_cancel(l->http, PROBE_TOKEN);
 	auth_bridge_sign_in(l->ab, challenge, l->until > now ? l->until - now : 1, now);
@@ -143,7 +145,8 @@ int auth_cli_login(struct options *o, struct redactor *r)
 		if (status == 0)
 			printf("Signed in to %s.\n", o->url.origin);
 		else
-			fprintf(stderr, "mcp-holdfast: %s\n", l.interrupted ? "interrupted" : auth_bridge_text(l.ab));
+			fprintf(stderr, "mcp-holdfast: %s%s\n", l.interrupted ? "interrupted" : auth_bridge_text(l.ab),
+			        l.let_in && !l.interrupted ? " It answered a request without credentials, though." : "");
 	}
 	auth_bridge_free(l.ab);
 	http_free(l.http);

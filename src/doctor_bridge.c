@@ -123,14 +123,22 @@ static void say_flows(struct doctor *d, const struct as_meta *m, int64_t us)
 		doctor_hint(d, NULL, "clients must be registered by hand there: --client-id, --client-secret-file or --static-oauth-client-info");
 }
 
-static bool try_issuer(struct doctor *d, const char *issuer)
+/* An answer that is no document, as against one that says nothing of what there is. */
+static bool is_absence(int status)
+{
+	return status >= 0 && status != 429 && status < 500;
+}
+
+/* guessed: nobody has named it, so that there may be none. */
+static bool try_issuer(struct doctor *d, const char *issuer, bool guessed)
 {
 	struct url u;
 	struct as_meta m;
 	struct buf where, body;
 	struct err e = { "" };
 	int64_t us = 0;
-	bool found = false;
+	int status, rc;
+	bool found = false, absent = true;
 
 	memset(&u, 0, sizeof(u));
 	memset(&m, 0, sizeof(m));
@@ -140,12 +148,18 @@ static bool try_issuer(struct doctor *d, const char *issuer)
 		goto out;
 	for (int n = 0; !found && (buf_reset(&where), as_location(&u, n, &where)) == 1; n++) {
 		buf_reset(&body);
-		found = doctor_fetch(d, buf_data(&where), &body, &us, &e) == 200 && as_meta_parse(&m, buf_span(&body), issuer, &e) == 0;
+		status = doctor_fetch(d, buf_data(&where), &body, &us, &e);
+		rc = status == 200 ? as_meta_parse(&m, buf_span(&body), issuer, &e) : -1;
+		found = rc == 0;
+		absent = absent && rc == -1 && is_absence(status);
 	}
 	if (found)
 		say_flows(d, &m, us);
 out:
-	if (!found) {
+	if (!found && guessed && absent) {
+		doctor_say(d, "sign-in", STEP_FAIL, -1, DOCTOR_AUTH, METADATA_NONE);
+		doctor_hint(d, METADATA_NONE_CAUSE, METADATA_NONE_TRY "; mcp-holdfast login URL, where it signs in by the rules of 2025-03-26 all the same");
+	} else if (!found) {
 		doctor_say(d, "sign-in", STEP_FAIL, -1, DOCTOR_AUTH, "the authorization server %s publishes no metadata that can be used%s%s%s", issuer,
 			e.text[0] ? " (" : "", e.text, e.text[0] ? ")" : "");
 		doctor_hint(d, "it is down, or it does not follow RFC 8414", "--token-endpoint with --client-credentials, or a token by --header or --token-command");
@@ -157,19 +171,22 @@ out:
 	return found;
 }
 
-/* The resource's metadata at one address: true when it could be used. */
-static bool try_resource(struct doctor *d, const struct url *mcp, const char *at, struct prm *p, struct err *e)
+/* The resource's metadata at one address: true when it could be used. *absent
+ * stays as it is where there is just none. */
+static bool try_resource(struct doctor *d, const struct url *mcp, const char *at, struct prm *p, bool *absent, struct err *e)
 {
 	struct buf body;
 	int64_t us = 0;
-	bool good;
+	int status, rc;
 
 	buf_init(&body, METADATA_MAX);
-	good = doctor_fetch(d, at, &body, &us, e) == 200 && prm_parse(p, buf_span(&body), mcp, e) == 0;
-	if (good)
+	status = doctor_fetch(d, at, &body, &us, e);
+	rc = status == 200 ? prm_parse(p, buf_span(&body), mcp, e) : -1;
+	*absent = *absent && rc == -1 && is_absence(status);
+	if (rc == 0)
 		doctor_say(d, "metadata", STEP_OK, us, DOCTOR_WELL, "of the resource, at %s", at);
 	buf_fini(&body);
-	return good;
+	return rc == 0;
 }
 
 static void look_for_metadata(struct visit *v, struct doctor *d, struct span www_authenticate)
@@ -179,21 +196,21 @@ static void look_for_metadata(struct visit *v, struct doctor *d, struct span www
 	struct prm p;
 	struct buf where;
 	struct err e = { "" };
-	bool found = false;
+	bool found = false, absent = true;
 
 	memset(&p, 0, sizeof(p));
 	buf_init(&where, 8192);
 	if (challenge_parse(&c, www_authenticate) == 0) {
 		if (c.resource_metadata.n && buf_printf(&where, "%.*s", (int)c.resource_metadata.n, c.resource_metadata.p) == 0 &&
 		    endpoint_check(NULL, buf_data(&where), mcp, v->o->allow_http, &e) == 0)
-			found = try_resource(d, mcp, buf_data(&where), &p, &e);
+			found = try_resource(d, mcp, buf_data(&where), &p, &absent, &e);
 		challenge_fini(&c);
 	}
 	for (int n = 0; !found && (buf_reset(&where), prm_location(mcp, n, &where)) == 1; n++)
-		found = try_resource(d, mcp, buf_data(&where), &p, &e);
+		found = try_resource(d, mcp, buf_data(&where), &p, &absent, &e);
 	if (!found)
 		doctor_say(d, "metadata", STEP_WARN, -1, DOCTOR_AUTH, "the resource publishes none%s%s%s", e.text[0] ? " (" : "", e.text, e.text[0] ? ")" : "");
-	try_issuer(d, found && p.issuer ? p.issuer : mcp->origin);
+	try_issuer(d, found && p.issuer ? p.issuer : mcp->origin, !found && absent);
 	prm_fini(&p);
 	buf_fini(&where);
 }
@@ -234,7 +251,7 @@ static void authorization(void *arg, struct doctor *d, int status, struct span w
 	else if (v->o->auth.token_command || v->o->auth.token_file || v->o->auth.client_credentials)
 		doctor_hint(d, "a bridge would get a token as the options say; the doctor gets none", NULL);
 	else
-		doctor_hint(d, NULL, "mcp-holdfast login URL, or let the bridge open the browser when it is needed");
+		doctor_hint(d, NULL, "mcp-holdfast login URL, or let the bridge open the browser when it is needed; --header, where the server takes a key");
 	if (!v->o->core.user_authorization)
 		look_for_metadata(v, d, www_authenticate);
 }

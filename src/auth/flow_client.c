@@ -326,14 +326,16 @@ void client_on_registered(struct auth *a, const struct auth_answer *ans)
 	if (ans->status != 200 && ans->status != 201) {
 		t.error[0] = '\0';
 		token_answer_read(&t, ans->status, ans->body, NULL);
-		flow_fail(a, "the authorization server refused to register this client (HTTP %d%s%s); "
-		             "register one there and give its id with --client-id",
-		          ans->status, t.error[0] ? ", " : "", t.error);
+		if (!discover_was_vain(a, "/register", ans->status, t.error))
+			flow_fail(a, "the authorization server refused to register this client (HTTP %d%s%s); "
+			             "register one there and give its id with --client-id",
+			          ans->status, t.error[0] ? ", " : "", t.error);
 		token_answer_fini(&t);
 		return;
 	}
 	if (read_registration(a, ans->body)) {
-		flow_fail(a, "the authorization server's registration answer has no client id");
+		if (!discover_was_vain(a, "/register", ans->status, ""))
+			flow_fail(a, "the authorization server's registration answer has no client id");
 		return;
 	}
 	auth_set(&a->rec.issuer, span_str(a->as.issuer));

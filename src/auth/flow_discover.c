@@ -257,6 +257,36 @@ static void use_server(struct auth *a)
 	flow_load(a, a->as.issuer);
 }
 
+/* Nothing is there that speaks as an authorization server does (RFC 6749, 5.2; RFC
+ * 7591, 3.2.2): no code, one in prose, or that of a guard before all paths. */
+static bool is_no_endpoint(int status, const char *error)
+{
+	static const char *const guards[] = { "invalid_token", "insufficient_scope", "unauthorized", "forbidden", "not_found" };
+	size_t i;
+
+	for (i = 0; i < sizeof guards / sizeof *guards; i++)
+		if (strcmp(error, guards[i]) == 0)
+			return true;
+	return !error[0] || status == 404 || status == 405 || error[strspn(error, "abcdefghijklmnopqrstuvwxyz_")];
+}
+
+bool discover_was_vain(struct auth *a, const char *path, int status, const char *error)
+{
+	static const char *const others[] = {
+		[AUTH_MODE_CODE] = "; where there is an authorization server all the same, --client-id",
+		[AUTH_MODE_DEVICE] = "; where there is an authorization server all the same, --client-id",
+		[AUTH_MODE_CLIENT] = "; where there is an authorization server all the same, --token-endpoint",
+		[AUTH_MODE_FILE] = NULL,
+	};
+	const char *other = others[a->c.mode];
+
+	if (!a->as.assumed || !is_no_endpoint(status, error))
+		return false;
+	flow_fail(a, METADATA_NONE " (and has no %s: HTTP %d); " METADATA_NONE_CAUSE ": " METADATA_NONE_TRY "%s",
+	          path, status, other ? other : "");
+	return true;
+}
+
 void discover_on_recalled(struct auth *a, const struct auth_record *r)
 {
 	struct auth_record none;

@@ -443,6 +443,7 @@ void grant_on_token(struct auth *a, const struct auth_answer *ans)
 	struct token_answer t;
 	struct err why = { "" };
 	enum token_result r;
+	bool unattended = a->step == STEP_CLIENT || a->step == STEP_ASSERTION; /* else somebody has consented there */
 
 	keep_nonce(a, ans->dpop_nonce);
 	if (!ans->ok) {
@@ -453,6 +454,9 @@ void grant_on_token(struct auth *a, const struct auth_answer *ans)
 	r = token_answer_read(&t, ans->status, ans->body, &why);
 	if (r == TOKEN_OK)
 		on_token(a, &t);
+	else if (unattended && ans->status / 100 != 2 && discover_was_vain(a, "/token", ans->status, t.error)) {
+		/* the flow is over */
+	}
 	else if (a->step == STEP_POLL && person_poll_again(a, ans, t.error))
 		flow_log(a, AUTH_LOG_DEBUG, "the person has not finished yet");
 	else if (r == TOKEN_REFUSED)

@@ -167,6 +167,10 @@ void discover_server(struct auth *a);
 void discover_on_resource(struct auth *a, const struct auth_answer *ans);
 void discover_on_server(struct auth *a, const struct auth_answer *ans);
 void discover_on_recalled(struct auth *a, const struct auth_record *r);
+/* The default place of an endpoint answered no success, or nothing of use (error:
+ * the code in it, or ""). Where no metadata was found anywhere, and that looks like
+ * no endpoint at all, the flow is failed with what to do, and the answer is true. */
+bool discover_was_vain(struct auth *a, const char *path, int status, const char *error);
 /* The authorization server that was named, whose metadata is wanted. */
 const char *discover_issuer(const struct auth *a);
 /* What goes into `resource`: NULL to leave it out. */

@@ -39,10 +39,16 @@ struct as_meta {
 	bool cimd;              /* client_id_metadata_document_supported */
 	bool iss_parameter;     /* authorization_response_iss_parameter_supported */
 	bool offline_access;    /* scopes_supported lists it */
-	bool assumed;           /* made up by as_meta_default() */
+	bool assumed;           /* made up by as_meta_default(): no metadata was found anywhere */
 	unsigned methods;       /* token_endpoint_auth_methods_supported; 0: not said */
 	unsigned dpop_algs;     /* dpop_signing_alg_values_supported; 0: not said */
 };
+
+/* What is said, and to be tried, where a server that refuses publishes nothing: most
+ * such take a key. The dots are fewer than the redactor takes for one. */
+#define METADATA_NONE "the server wants credentials and publishes no OAuth metadata"
+#define METADATA_NONE_CAUSE "most such servers take a key"
+#define METADATA_NONE_TRY "--header 'Authorization: Bearer ...', in which ${NAME} is read from the environment"
 
 /* Reads a document fetched for `issuer`, which its own must equal byte for
  * byte. 0; -1: no metadata at all; -2: metadata that must not be used. */

@@ -3,7 +3,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { assert, assertOwnError, assertText, describe, scenario, scratchDirectory, until, Bridge, QUICK, SLOW, it, Server } from '../lib/scenario.mjs';
+import { assert, assertOwnError, assertText, describe, scenario, scratchDirectory, until, Bridge, QUICK, SLOW, it, run, Server } from '../lib/scenario.mjs';
 import { AuthServer, protect, signIn, visit, SHORT } from '../lib/authserver.mjs';
 
 const NOBODY = { BROWSER: 'true' }; // the browser starts, and nobody sits before it: the test does
@@ -372,6 +372,37 @@ describe('the commands', { concurrency: 2 }, () => {
 				await as.stop();
 			}
 		});
+
+	for (const [what, answers] of [['404', (e) => e.reply(404)], ['401', (e) => e.reply(401)], ['its front page', (e) => e.reply(200, { 'content-type': 'text/html' }, '<html>hello</html>')]])
+		it(`a server that wants a key, and answers ${what} wherever one might sign in: all say so`, { timeout: 60000 }, async () => {
+			const srv = await Server.start(), scratch = scratchDirectory();
+			srv.when(() => true, answers);
+			srv.when((e) => e.path === '/mcp', (e) => e.reply(401));
+			const told = /wants credentials and publishes no OAuth metadata.*--header 'Authorization: Bearer \.\.\.', in which \$\{NAME\} is read from the environment/s;
+			const b = new Bridge([srv.url, ...QUICK], { scratch, env: NOBODY });
+			try {
+				assert.match(assertOwnError(await initialize(b), 'auth_required').message, told);
+				await b.finish();
+				assert.match(b.stderr, told);
+				const login = await run(['login', srv.url]);
+				assert.equal(login.code, 1);
+				assert.match(login.stderr, told);
+				assert.doesNotMatch(login.stderr, /register one there|though/);
+				assert.match((await run(['doctor', srv.url])).stdout, told);
+			} finally {
+				await b.destroy();
+				await srv.stop();
+			}
+		});
+
+	it('login to a server that lets everybody in says so', { timeout: 60000 }, async () => {
+		const srv = await Server.start();
+		try {
+			assert.match((await run(['login', srv.url])).stderr, /answered a request without credentials, though/);
+		} finally {
+			await srv.stop();
+		}
+	});
 
 	it('list shows no value of a query, and no key in a path', { timeout: 60000 }, async () => {
 		const srv = await Server.start({ path: '/u/k3J9xQ2mZ7vB5nR8tL4w/mcp' }), as = await AuthServer.start(), scratch = scratchDirectory(), url = `${srv.url}?api_key=query-key-0123456789`;

@@ -591,6 +591,82 @@ static void a_server_without_resource_metadata_is_one_of_2025_03_26(void **state
 	world_free(w);
 }
 
+/* From a 401 to where nothing was found: the default place of an endpoint. */
+static void to_default(struct world *w, const char *endpoint)
+{
+	int i;
+
+	start(w);
+	challenge(w, 1, 401, NULL);
+	for (i = 0; i < 4; i++)
+		answer(w, i % 2 ? 401 : 404, "");
+	expect(w, endpoint);
+}
+
+static void a_server_with_nothing_to_sign_in_to_most_likely_takes_a_key(void **state)
+{
+	static const struct { int status; const char *body; bool there; } rows[] = {
+		{ 404, "", false },
+		{ 404, "{\"error\":\"not_found\"}", false },
+		{ 405, "", false },
+		{ 401, "", false },
+		{ 401, "{\"error\":\"invalid_token\"}", false },
+		{ 401, "{\"error\":\"Missing API key\"}", false },
+		{ 400, "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32600,\"message\":\"Invalid Request\"}}", false },
+		{ 200, "<html>every path is my front page</html>", false },
+		{ 400, "{\"error\":\"invalid_redirect_uri\"}", true },
+		{ 403, "{\"error\":\"access_denied\"}", true },
+		{ 401, "{\"error\":\"invalid_client\"}", true },
+	};
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct world *w = world_new(NULL);
+
+		to_default(w, "https://h/register");
+		answer(w, rows[i].status, rows[i].body);
+		assert_int_equal(auth_phase(w->a), AUTH_GAVE_UP);
+		assert_true((strstr(w->failed, "wants credentials and publishes no OAuth metadata") == NULL) == rows[i].there);
+		assert_true((strstr(w->failed, "--header 'Authorization: Bearer ...'") == NULL) == rows[i].there);
+		assert_true((strstr(w->failed, "refused to register this client") != NULL) == rows[i].there);
+		assert_non_null(strstr(w->failed, "--client-id"));
+		world_free(w);
+	}
+}
+
+static void client_credentials_for_a_server_without_tokens_are_no_use(void **state)
+{
+	struct auth_config c = { .mode = AUTH_MODE_CLIENT, .client_id = "app" };
+	int i;
+
+	(void)state;
+	for (i = 0; i < 2; i++) {
+		struct world *w = world_new(&c);
+
+		to_default(w, "https://h/token");
+		answer(w, i ? 401 : 404, i ? "{\"error\":\"invalid_client\"}" : "");
+		assert_non_null(strstr(w->failed, i ? "refused to give a token (invalid_client)" : "--token-endpoint"));
+		assert_true((strstr(w->failed, "publishes no OAuth metadata") == NULL) == (i == 1));
+		world_free(w);
+	}
+}
+
+static void a_published_server_that_does_not_register_is_one_all_the_same(void **state)
+{
+	struct world *w = world_new(NULL);
+
+	(void)state;
+	start(w);
+	challenge(w, 1, 401, NULL);
+	answer(w, 200, PRM);
+	answer(w, 200, META);
+	expect(w, "https://as/register");
+	answer(w, 404, "");
+	assert_non_null(strstr(w->failed, "refused to register this client (HTTP 404)"));
+	world_free(w);
+}
+
 static void network_trouble_is_no_absence(void **state)
 {
 	struct world *w = world_new(NULL);
@@ -2276,6 +2352,9 @@ int main(void)
 		cmocka_unit_test(without_pkce_nothing_is_sent),
 		cmocka_unit_test(an_issuer_that_is_another_is_not_used),
 		cmocka_unit_test(a_server_without_resource_metadata_is_one_of_2025_03_26),
+		cmocka_unit_test(a_server_with_nothing_to_sign_in_to_most_likely_takes_a_key),
+		cmocka_unit_test(client_credentials_for_a_server_without_tokens_are_no_use),
+		cmocka_unit_test(a_published_server_that_does_not_register_is_one_all_the_same),
 		cmocka_unit_test(network_trouble_is_no_absence),
 		cmocka_unit_test(a_short_outage_is_waited_out),
 		cmocka_unit_test(redirects_of_metadata_are_few_and_safe),

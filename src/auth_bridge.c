@@ -16,6 +16,7 @@
 #include "io/browser.h"
 
 #define WHY_SIZE 512
+#define TEXT_ROOM ((size_t)500) /* of what a client is told, by the least that passes it on */
 #define LOOK_MS 1000         /* how often files are looked at, when something happens anyway */
 
 /* ---- life ---------------------------------------------------------------------------- */
@@ -328,6 +329,27 @@ const char *auth_bridge_url(struct auth_bridge *ab)
 	return bridge_short_url(ab);
 }
 
+/* What lasts longer than we do: many clients end a bridge whose initialize has
+ * failed, and its address or code with it. Left out where there is no room. */
+static void add_login(struct auth_bridge *ab)
+{
+	bool person = ab->setup.c.mode == AUTH_MODE_CODE || ab->setup.c.mode == AUTH_MODE_DEVICE;
+	bool plain = ab->setup.c.mode == AUTH_MODE_CODE && ab->setup.nvariants <= 1; /* the mode is always one */
+	size_t n = strlen(ab->text);
+	struct buf more;
+
+	if (!person || (!auth_waits_for_person(ab->auth) && !ab->busy))
+		return;
+	buf_init(&more, TEXT_ROOM);
+	if (buf_puts(&more, " Or run: mcp-holdfast login ") == 0) {
+		bridge_put_url(ab->redactor, ab->o->url.text, &more);
+		more.len -= more.len > 0;
+		if (buf_printf(&more, " in a terminal%s.", plain ? "" : ", with the same options") == 0 && n + more.len <= TEXT_ROOM)
+			snprintf(ab->text + n, sizeof ab->text - n, "%.*s", (int)more.len, buf_data(&more));
+	}
+	buf_fini(&more);
+}
+
 const char *auth_bridge_text(struct auth_bridge *ab)
 {
 	const char *url = bridge_short_url(ab);
@@ -344,6 +366,8 @@ const char *auth_bridge_text(struct auth_bridge *ab)
 		         auth_pause(ab->auth, loop_now()) > 0 ? "" : " The next request may start it again.");
 	else if (!ab->text[0])
 		snprintf(ab->text, sizeof ab->text, "This server needs authorization.");
+	if (auth_phase(ab->auth) == AUTH_WORKING)
+		add_login(ab);
 	return ab->text;
 }
 

@@ -218,23 +218,6 @@ static const char *or_dash(const char *s)
 
 struct listing { struct redactor *redactor; int n; };
 
-/* What stands in a query may be a key, and so may a part of the path. */
-static void safe_url(struct redactor *redactor, const char *text, struct buf *out)
-{
-	struct url u;
-	size_t n;
-
-	if (url_parse(&u, text, NULL) == 0) {
-		n = strcspn(u.text, "?");
-		if (redact_add_path(redactor, span_str(u.path)) == 0)
-			redact_text(redactor, span_make(u.text, n), out);
-		if (u.text[n])
-			buf_puts(out, "?[hidden]");
-		url_fini(&u);
-	}
-	buf_append(out, "", 1);
-}
-
 static void print_record(void *arg, const struct auth_record *r)
 {
 	struct listing *l = arg;
@@ -243,7 +226,7 @@ static void print_record(void *arg, const struct auth_record *r)
 
 	buf_init(&url, URL_MAX);
 	when(r->expires, until, sizeof until);
-	safe_url(l->redactor, or_dash(r->url), &url);
+	bridge_put_url(l->redactor, or_dash(r->url), &url);
 	if (l->n++ == 0)
 		printf("%-44s %-30s %-16s %s\n", "SERVER", "AUTHORIZATION SERVER", "TOKEN UNTIL", "RENEWED BY ITSELF");
 	printf("%-44s %-30s %-16s %s\n", url.len > 1 ? buf_data(&url) : "-", or_dash(r->issuer), r->access ? until : "none", r->refresh ? "yes" : "no");

@@ -236,6 +236,23 @@ void bridge_hide(const struct auth_bridge *ab, char *text, size_t n)
 	buf_fini(&clean);
 }
 
+/* What stands in a query may be a key, and so may a part of the path. */
+void bridge_put_url(struct redactor *redactor, const char *text, struct buf *out)
+{
+	struct url u;
+	size_t n;
+
+	if (url_parse(&u, text, NULL) == 0) {
+		n = strcspn(u.text, "?");
+		if (redact_add_path(redactor, span_str(u.path)) == 0)
+			redact_text(redactor, span_make(u.text, n), out);
+		if (u.text[n])
+			buf_puts(out, "?[hidden]");
+		url_fini(&u);
+	}
+	buf_append(out, "", 1);
+}
+
 static void do_unlisten(struct auth_bridge *ab, bool ok, const char *text)
 {
 	char shown[512];

@@ -81,6 +81,9 @@ void watched_look(struct watched *w);
 /* Takes secrets out of a text of at most n bytes, in place: an authorization
  * server may say back what it was given. */
 void bridge_hide(const struct auth_bridge *ab, char *text, size_t n);
+/* Appends an URL as it may be shown, and a NUL: a query may be a key, and so may a
+ * part of the path. */
+void bridge_put_url(struct redactor *redactor, const char *text, struct buf *out);
 
 /* For the command line: sign in anew, as auth_sign_in(). */
 void auth_bridge_sign_in(struct auth_bridge *ab, struct span www_authenticate, int64_t within_ms, int64_t now);

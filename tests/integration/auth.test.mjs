@@ -60,13 +60,20 @@ describe('signing in', { concurrency: 4 }, () => {
 		assert.equal(as.seen('/register').length, 1);
 	});
 
-	signing('a client that waits too long is told the address, and the flow goes on', { args: ['--hold-time', '400ms'] }, async ({ br }) => {
+	signing('a client that waits too long is told the address, and the flow goes on', { args: ['--hold-time', '400ms'] }, async ({ srv, br }) => {
 		const told = await initialize(br);
 		const e = assertOwnError(told, 'auth_required');
 		const [, url] = SHORT.exec(e.message) ?? assert.fail(e.message);
 		assert.doesNotMatch(e.message, /state=/);
+		assert.ok(e.message.includes(`Or run: mcp-holdfast login ${srv.url} in a terminal.`), e.message);
 		await visit(url);
 		await until(async () => (await initialize(br)).result, 8000, 'a session after the sign-in');
+	});
+
+	signing('the command that a client is told shows no value of a query, and no key in a path', { args: ['--hold-time', '400ms'], server: { path: '/u/k3J9xQ2mZ7vB5nR8tL4w/mcp' }, url: (srv) => `${srv.url}?api_key=query-key-0123456789` }, async ({ br }) => {
+		const { message } = assertOwnError(await initialize(br), 'auth_required');
+		assert.match(message, /Or run: mcp-holdfast login http:\/\/127\.0\.0\.1:\d+\/u\/\[redacted:\w+\]\/mcp\?\[hidden\] in a terminal\./);
+		assert.ok(!message.includes('k3J9xQ2m') && !message.includes('query-key'), message);
 	});
 
 	signing('when the address was used and the window closed, the next answer gives another', { args: ['--hold-time', '600ms'] }, async ({ br }) => {
@@ -93,9 +100,10 @@ describe('signing in', { concurrency: 4 }, () => {
 		await first;
 	});
 
-	signing('a client is told the code of a device', { args: ['--hold-time', '600ms', '--device-code'], as: { pollsUntilConsent: 3 } }, async ({ br, as }) => {
+	signing('a client is told the code of a device', { args: ['--hold-time', '600ms', '--device-code'], as: { pollsUntilConsent: 3 } }, async ({ srv, br, as }) => {
 		const { message } = assertOwnError(await initialize(br), 'auth_required');
 		assert.ok(message.includes('ABCD-EFGH') && message.includes(`${as.origin}/go`), message);
+		assert.ok(message.includes(`Or run: mcp-holdfast login ${srv.url} in a terminal, with the same options.`), message);
 		await until(async () => (await initialize(br)).result, 12000, 'a session after the sign-in');
 	});
 

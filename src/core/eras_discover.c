@@ -44,6 +44,15 @@ int eras_rediscovered(struct session *s, const struct rpc_msg *m)
 	return 0;
 }
 
+/* The level that a legacy client has set goes with each request. */
+static void level_goes_along(struct session *s)
+{
+	struct span level = json_get(buf_span(&s->level_params), "level");
+
+	if (s->eras && !s->client_modern && level.p)
+		buf_set(&s->eras->level, level);
+}
+
 void eras_discovered(struct session *s, struct request *r, const struct rpc_msg *m)
 {
 	struct eras *e = eras_get(s);
@@ -97,6 +106,8 @@ void eras_discovered(struct session *s, struct request *r, const struct rpc_msg 
 		}
 	}
 	offline = s->offline;
+	if (offline)
+		level_goes_along(s);
 	e->listen_dirty |= (offline || revived) && !s->client_modern;
 	session_ready(s);
 	if (offline || revived) /* the client was told of another time */
@@ -167,12 +178,9 @@ static void listens_lost(struct session *s)
 
 void eras_lost(struct session *s, const char *why)
 {
-	struct eras *e = eras_get(s);
-	struct span level = json_get(buf_span(&s->level_params), "level");
-
 	session_note(s, NOTE_WARN, "the server is of another protocol era by now: %s", why);
-	if (e && !s->client_modern && level.p)
-		buf_set(&e->level, level);
+	if (eras_get(s))
+		level_goes_along(s);
 	session_forget(s);
 	listens_lost(s);
 	s->era = s->known_era = ERA_NONE;

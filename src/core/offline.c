@@ -5,7 +5,8 @@
  *
  * When the first handshake has waited for --initialize-wait without success,
  * the client is answered from memory, lists are given out marked as stale, and
- * everything else is held. The real handshake goes on meanwhile and is
+ * everything else is held, but for what every new session is told anyway (the
+ * log level, the subscriptions): that is taken where the server had it. The real handshake goes on meanwhile and is
  * compared when it succeeds; from then on nothing comes from memory. A 401 or
  * 403 is the end of it: nothing is answered from memory and nothing is kept. */
 #include <stdio.h>
@@ -327,13 +328,61 @@ static bool serve_discover(struct session *s, struct span id)
 	return done;
 }
 
+static bool may_log(struct span caps)
+{
+	return json_type(json_get(caps, "logging")) == '{';
+}
+
+static bool may_subscribe(struct span caps)
+{
+	bool yes = false;
+
+	return json_bool(json_path(caps, "resources", "subscribe", NULL), &yes) && yes;
+}
+
+/* What the new session will be told. Before notifications/initialized it is told
+ * nothing, and what a server would refuse is for the server to refuse. */
+static bool take_wish(struct session *s, struct span method, struct span params)
+{
+	struct span caps = json_get(s->memory->discover.p ? s->memory->discover : s->memory->result, "capabilities");
+	bool on = span_is(method, "resources/subscribe");
+
+	if (s->client_modern || !s->initialized_sent)
+		return false;
+	if (span_is(method, "logging/setLevel"))
+		return may_log(caps) && log_level_rank(json_get(params, "level")) >= 0 && buf_set(&s->level_params, params) == 0;
+	if (!on && !span_is(method, "resources/unsubscribe"))
+		return false;
+	return may_subscribe(caps) && json_type(json_get(params, "uri")) == '"' && !(on && subs_full(s, params)) && subs_set(s, params, on) == 0;
+}
+
 static bool serve(struct session *s, struct span id, struct span method, struct span params)
 {
 	int list = catalog_list_of(method);
 
 	if (list >= 0)
 		return serve_list(s, list, id, params);
+	if (take_wish(s, method, params) && session_send_result(s, id, SPAN_LIT("{}"))) {
+		s->n.answers++;
+		return true;
+	}
 	return s->client_modern && span_is(method, "server/discover") && serve_discover(s, id);
+}
+
+void offline_offered(struct session *s, struct span result)
+{
+	struct span caps = json_get(result, "capabilities");
+
+	if (!s->offline)
+		return;
+	if (s->level_params.len && !may_log(caps)) {
+		session_note(s, NOTE_INFO, "the server has no log level any more; the one that was set is dropped");
+		buf_reset(&s->level_params);
+	}
+	if (s->subs && !may_subscribe(caps)) {
+		session_note(s, NOTE_INFO, "the server has no subscriptions any more; those that were made are dropped");
+		subs_free(s);
+	}
 }
 
 bool offline_intake(struct session *s, const struct rpc_msg *m)

@@ -317,6 +317,7 @@ static void revived_init(struct session *s, const struct rpc_msg *m)
 		}
 	}
 	offline_learn_handshake(s, m->result);
+	offline_offered(s, m->result);
 	if (!span_eq(json_get(m->result, "capabilities"), json_get(buf_span(&s->init_result), "capabilities")))
 		session_note(s, NOTE_INFO, "the server's capabilities have changed");
 	step_initialized(s);

@@ -603,6 +603,8 @@ void offline_recall(struct session *s);
 bool offline_intake(struct session *s, const struct rpc_msg *m);
 /* r is about to be refused: true when it was answered from memory instead (and dropped). */
 bool offline_instead(struct session *s, struct request *r, enum error_kind k, int64_t floor_ms);
+/* The handshake has come, with this result: what the client was promised and the server has no more is forgotten. */
+void offline_offered(struct session *s, struct span result);
 int64_t offline_deadline(const struct session *s);
 void offline_on_time(struct session *s);
 /* The server is there. */

@@ -44,6 +44,22 @@ describe('offline start', { concurrency: 4 }, () => {
 		assert.equal(br.lines.filter((l) => l.message.result?.serverInfo).length, 1);
 	});
 
+	scenario('takes a log level and subscriptions at once, and tells them to the server later', {}, async (x) => {
+		const { env, url } = await remember(x);
+		const { srv } = x;
+		await srv.stop({ forget: true });
+		const br = x.bridge([url, ...QUICK, ...WAIT], { env });
+		assertResult(await br.request('initialize', HELLO));
+		br.notify('notifications/initialized');
+		assert.deepEqual(assertResult(await br.request('logging/setLevel', { level: 'error' })), {});
+		assert.deepEqual(assertResult(await br.request('resources/subscribe', { uri: 'mem://1' })), {});
+		assertResult(await br.request('tools/list'));
+		await srv.listen(srv.port);
+		assertText(await br.call('echo', { text: 'real' }), 'real');
+		assert.deepEqual(srv.seen('logging/setLevel').map((e) => e.message.params), [{ level: 'error' }]);
+		assert.deepEqual(srv.seen('resources/subscribe').map((e) => e.message.params), [{ uri: 'mem://1' }]);
+	});
+
 	scenario('counts what it answers from memory', {}, async (x) => {
 		const { env, url } = await remember(x);
 		const file = path.join(x.scratch, 'm.prom');

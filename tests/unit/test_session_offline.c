@@ -293,6 +293,132 @@ static void what_is_not_remembered_is_held(void **state)
 	play_close(&p);
 }
 
+#define KEPT_WITH(caps) "{\"era\":\"streamable-http\",\"result\":{\"protocolVersion\":\"2025-06-18\",\"capabilities\":" caps ",\"serverInfo\":{\"name\":\"kept\",\"version\":\"1\"}}}"
+#define ABLE "{\"tools\":{},\"logging\":{},\"resources\":{\"subscribe\":true}}"
+#define HELLO_WITH(caps) "\"result\":{\"protocolVersion\":\"2025-06-18\",\"capabilities\":" caps ",\"serverInfo\":{\"name\":\"s\",\"version\":\"1\"}}"
+
+/* A level, and subscriptions to two resources of which one is given up. */
+static void wish(struct play *p, bool answered)
+{
+	static const char *const asked[][2] = {
+		{ "logging/setLevel", "\"level\":\"debug\"" }, { "resources/subscribe", "\"uri\":\"mem://a\"" },
+		{ "resources/subscribe", "\"uri\":\"mem://b\"" }, { "resources/unsubscribe", "\"uri\":\"mem://a\"" } };
+
+	for (int i = 0; i < 4; i++) {
+		char text[300], id[8];
+		snprintf(text, sizeof(text), "{\"jsonrpc\":\"2.0\",\"id\":%d,\"method\":\"%s\",\"params\":{%s}}", 50 + i, asked[i][0], asked[i][1]);
+		play_client(p, text);
+		snprintf(id, sizeof(id), "%d", 50 + i);
+		assert_int_equal(play_answers(p, id, NULL), answered);
+		if (answered)
+			assert_non_null(strstr(answer(p, id), "\"result\":{}"));
+	}
+}
+
+static struct transfer *server_is_back(struct play *p, const char *method, const char *said)
+{
+	struct transfer *t;
+
+	while (!(t = play_find(p, method)))
+		assert_true(play_next(p));
+	play_json(p, t, said);
+	return t;
+}
+
+static void a_log_level_and_subscriptions_are_taken_and_told_to_the_new_session(void **state)
+{
+	struct transfer *t;
+	struct shelf f;
+	struct play p;
+
+	(void)state;
+	open_kept(&p, &f, KEPT_WITH(ABLE));
+	start_offline(&p);
+	wish(&p, true);
+	server_is_back(&p, "initialize", HELLO_WITH(ABLE));
+	play_status(&p, play_must_find(&p, "notifications/initialized"), 202);
+	t = play_must_find(&p, "logging/setLevel");
+	assert_non_null(memmem(t->body.p, t->body.n, "\"params\":{\"level\":\"debug\"}", 26));
+	play_json(&p, t, "\"result\":{}");
+	t = play_must_find(&p, "resources/subscribe");
+	assert_non_null(memmem(t->body.p, t->body.n, "mem://b", 7));
+	play_json(&p, t, "\"result\":{}");
+	assert_int_equal(play_state(&p), SESSION_READY);
+	assert_int_equal(play_count(&p, "logging/setLevel") + play_count(&p, "resources/subscribe"), 2);
+	assert_int_equal(play_count(&p, "resources/unsubscribe"), 0);
+	play_close(&p);
+}
+
+static void what_the_server_does_not_have_any_more_is_not_said_to_it(void **state)
+{
+	struct shelf f;
+	struct play p;
+
+	(void)state;
+	open_kept(&p, &f, KEPT_WITH(ABLE));
+	start_offline(&p);
+	wish(&p, true);
+	server_is_back(&p, "initialize", HELLO_WITH("{\"tools\":{},\"resources\":{}}"));
+	play_status(&p, play_must_find(&p, "notifications/initialized"), 202);
+	assert_int_equal(play_state(&p), SESSION_READY);
+	assert_int_equal(play_count(&p, "logging/setLevel") + play_count(&p, "resources/subscribe"), 0);
+	play_close(&p);
+}
+
+static void what_the_server_did_not_have_is_held(void **state)
+{
+	struct shelf f;
+	struct play p;
+
+	(void)state;
+	open_kept(&p, &f, KEPT_WITH("{\"tools\":{},\"resources\":{\"subscribe\":false}}"));
+	start_offline(&p);
+	wish(&p, false);
+	play_client(&p, "{\"jsonrpc\":\"2.0\",\"id\":60,\"method\":\"logging/setLevel\",\"params\":{\"level\":\"loud\"}}");
+	play_serve(&p, 60000);
+	assert_int_equal(play_count(&p, "logging/setLevel") + play_count(&p, "resources/subscribe"), 4);
+	answer(&p, "50");
+	play_close(&p);
+}
+
+static void a_subscription_too_many_is_refused_offline_as_well(void **state)
+{
+	struct shelf f;
+	struct play p;
+	char text[200];
+
+	(void)state;
+	open_kept(&p, &f, KEPT_WITH(ABLE));
+	start_offline(&p);
+	for (int i = 1; i <= 10001; i++) {
+		snprintf(text, sizeof(text), "{\"jsonrpc\":\"2.0\",\"id\":%d,\"method\":\"resources/subscribe\",\"params\":{\"uri\":\"mem://%d\"}}", i, i);
+		play_client(&p, text);
+	}
+	assert_non_null(strstr(answer(&p, "10000"), "\"result\":{}"));
+	assert_true(play_refused(&p, "10001", "unsupported"));
+	play_close(&p);
+}
+
+static void a_server_without_sessions_learns_of_them_as_well(void **state)
+{
+	struct transfer *t;
+	struct shelf f;
+	struct play p;
+
+	(void)state;
+	open_kept(&p, &f, "{\"era\":\"stateless-http\",\"discover\":{\"supportedVersions\":[\"2026-07-28\"],\"capabilities\":" ABLE
+		",\"_meta\":{\"io.modelcontextprotocol/serverInfo\":{\"name\":\"kept\",\"version\":\"1\"}}}}");
+	start_offline(&p);
+	wish(&p, true);
+	server_is_back(&p, "server/discover", "\"result\":{\"supportedVersions\":[\"2026-07-28\"],\"capabilities\":" ABLE "}");
+	t = play_must_find(&p, "subscriptions/listen");
+	assert_non_null(memmem(t->body.p, t->body.n, "\"resourceSubscriptions\":[\"mem://b\"]", 35));
+	play_call(&p, 70, "act");
+	t = play_must_find(&p, "tools/call");
+	assert_non_null(memmem(t->body.p, t->body.n, "logLevel\":\"debug\"", 17));
+	play_close(&p);
+}
+
 static void retries_that_are_used_up_are_no_reason_to_refuse_what_is_known(void **state)
 {
 	struct core_config c = config();
@@ -644,6 +770,11 @@ int main(void)
 		cmocka_unit_test(an_older_version_that_the_client_asked_for_is_what_it_is_told),
 		cmocka_unit_test(lists_come_marked_as_stale_with_their_age),
 		cmocka_unit_test(what_is_not_remembered_is_held),
+		cmocka_unit_test(a_log_level_and_subscriptions_are_taken_and_told_to_the_new_session),
+		cmocka_unit_test(what_the_server_does_not_have_any_more_is_not_said_to_it),
+		cmocka_unit_test(what_the_server_did_not_have_is_held),
+		cmocka_unit_test(a_subscription_too_many_is_refused_offline_as_well),
+		cmocka_unit_test(a_server_without_sessions_learns_of_them_as_well),
 		cmocka_unit_test(retries_that_are_used_up_are_no_reason_to_refuse_what_is_known),
 		cmocka_unit_test(a_wait_that_the_server_asks_for_does_not_refuse_what_is_known),
 		cmocka_unit_test(a_list_that_differs_is_told_and_one_that_does_not_is_not),

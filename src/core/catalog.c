@@ -36,6 +36,7 @@ struct tool {
 struct listing {
 	struct digest digest;
 	uint64_t next_cursor;  /* hash of the cursor that goes on with it */
+	uint64_t number;       /* of tools: which listing this walk is */
 	bool going_on;         /* next_cursor is set */
 	bool seen_whole;
 };
@@ -47,6 +48,7 @@ struct catalog {
 	size_t nbuckets;       /* 0 or a power of two */
 	size_t ntools, bytes;
 	uint64_t listing;      /* number of the newest listing of tools */
+	uint64_t own;          /* the same of our own */
 	uint64_t aside;        /* hints of listings up to this one do not count */
 	bool swept;            /* this listing has already made room once */
 	struct listing lists[LIST_COUNT];
@@ -224,7 +226,7 @@ static unsigned char read_hints(struct span tool)
 	return hints;
 }
 
-static int learn_named(struct catalog *k, struct span name, struct span tool)
+static int learn_named(struct catalog *k, struct span name, struct span tool, uint64_t number)
 {
 	uint64_t hash = hash_text(k, name);
 	struct tool *t = tool_find(k, name, hash);
@@ -233,9 +235,9 @@ static int learn_named(struct catalog *k, struct span name, struct span tool)
 
 	if (!t && tool_add(k, name, hash, &t))
 		return -1;
-	if (!t)
+	if (!t || t->listing > number)
 		return 0;
-	t->listing = k->listing;
+	t->listing = number;
 	t->hints = read_hints(tool);
 	if (mirror_read(tool, &m, &reason) < 0)
 		return -1;
@@ -243,7 +245,7 @@ static int learn_named(struct catalog *k, struct span name, struct span tool)
 	return 0;
 }
 
-static int learn_tools(struct catalog *k, struct span array)
+static int learn_tools(struct catalog *k, struct span array, uint64_t number)
 {
 	struct json_iter it;
 	struct span tool;
@@ -256,7 +258,7 @@ static int learn_tools(struct catalog *k, struct span array)
 		if (json_text_open(&name, json_get(tool, "name")))
 			return -1;
 		if (name.s.p)
-			rc = learn_named(k, name.s, tool);
+			rc = learn_named(k, name.s, tool, number);
 		json_text_close(&name);
 		if (rc)
 			return -1;
@@ -352,7 +354,7 @@ struct catalog *catalog_new(const struct core_config *c, const unsigned char key
 	if (!k)
 		return NULL;
 	k->conf = c;
-	k->listing = 1;
+	k->listing = k->lists[LIST_TOOLS].number = 1;
 	memcpy(k->key, key, sizeof k->key);
 	return k;
 }
@@ -369,7 +371,7 @@ void catalog_free(struct catalog *k)
 
 static void forget(struct catalog *k, enum catalog_list l)
 {
-	k->lists[l] = (struct listing){ .seen_whole = false };
+	k->lists[l] = (struct listing){ .number = k->listing };
 	if (l == LIST_TOOLS)
 		tools_sweep(k, UINT64_MAX);
 }
@@ -378,7 +380,7 @@ static void listing_begin(struct catalog *k, enum catalog_list l)
 {
 	catalog_digest_begin(k, &k->lists[l].digest);
 	if (l == LIST_TOOLS) {
-		k->listing++;
+		k->lists[l].number = ++k->listing;
 		k->swept = false;
 	}
 }
@@ -422,12 +424,12 @@ static int take_page(struct catalog *k, enum catalog_list l, struct span cursor,
 		return -1;
 	if (in_order && listing_advance(k, l, result))
 		return -1;
-	if (l == LIST_TOOLS && learn_tools(k, array))
+	if (l == LIST_TOOLS && learn_tools(k, array, li->number))
 		return -1;
 	if (in_order && li->digest.whole) {
 		li->seen_whole = true;
 		if (l == LIST_TOOLS)
-			tools_sweep(k, k->listing);
+			tools_sweep(k, li->number);
 	}
 	return 0;
 }
@@ -445,17 +447,28 @@ int catalog_on_page(struct catalog *k, enum catalog_list l, struct span cursor, 
 	return 0;
 }
 
+void catalog_learn_begin(struct catalog *k)
+{
+	k->own = ++k->listing;
+	k->swept = false;
+}
+
 int catalog_learn_tools(struct catalog *k, struct span result)
 {
 	struct span array = json_get(result, lists[LIST_TOOLS].member);
 
-	return json_type(array) == '[' ? learn_tools(k, array) : 0;
+	return json_type(array) == '[' ? learn_tools(k, array, k->listing) : 0;
 }
 
-void catalog_confirm_tools(struct catalog *k)
+void catalog_learn_end(struct catalog *k)
 {
-	if (k->listing && k->aside >= k->listing)
-		k->aside = k->listing - 1;
+	if (k->own && k->aside < k->own - 1)
+		k->aside = k->own - 1;
+}
+
+bool catalog_tools_changed(const struct catalog *k)
+{
+	return k->aside >= k->lists[LIST_TOOLS].number;
 }
 
 void catalog_on_list_changed(struct catalog *k, enum catalog_list l)

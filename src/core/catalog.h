@@ -37,14 +37,17 @@ const char *catalog_list_changed(enum catalog_list l);
  * older ones, and tools that a complete listing no longer has are forgotten.
  * Members of the wrong type are ignored. 0, or -1 for no memory (nothing is then remembered). */
 int catalog_on_page(struct catalog *k, enum catalog_list l, struct span cursor, struct span result);
+/* A listing of tools of our own: from where it begins it is newer than any
+ * list_changed so far, and at its end what it did not name has no hints. */
+void catalog_learn_begin(struct catalog *k);
+void catalog_learn_end(struct catalog *k);
 /* A page of tools that did not go to the client: hints and mirrors are learned
  * from it, and no more. 0, or -1 for no memory. */
 int catalog_learn_tools(struct catalog *k, struct span result);
 /* list_changed came: annotations are set aside (nothing is repeatable by hint) until listed again. */
 void catalog_on_list_changed(struct catalog *k, enum catalog_list l);
-/* A listing of our own has shown that the tools are what the client was told
- * last: their annotations count again. */
-void catalog_confirm_tools(struct catalog *k);
+/* list_changed came, and the client has not begun to list the tools since. */
+bool catalog_tools_changed(const struct catalog *k);
 /* The client has seen this list at least once, in whole. */
 bool catalog_has(const struct catalog *k, enum catalog_list l);
 

@@ -1,6 +1,7 @@
 /* After a revival: what the new session offers, held against what the client
- * was told. Only where something differs is the client told to list again. And
- * the subscriptions, which are said again to every new session. */
+ * was told. Only where something differs is the client told to list again. After
+ * list_changed: the tools as they are now, for a client that does not list them
+ * again. And the subscriptions, which are said again to every new session. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,16 +10,27 @@
 
 #define NEW_SESSION_MS 10000
 #define RELIST_MAX_PAGES 1000
+#define LEARN_WAIT_MS 2000   /* after list_changed, for the client to list the tools itself */
+#define LEARN_PAUSE_MS 10000 /* from one listing of tools of our own to the next */
 #define SUBS_MAX 10000
 
 /* ---- what has changed ---------------------------------------------------------------------------------------- */
 
-static void tell_list_changed(struct session *s, enum catalog_list l)
+/* Many clients take no notice of list_changed: without the annotations no call of
+ * theirs could be repeated any more. */
+static void learn_later(struct session *s)
+{
+	int64_t at = s->now + LEARN_WAIT_MS, pause = s->learned_at ? s->learned_at + LEARN_PAUSE_MS : 0;
+
+	if (!s->learn_at && catalog_has(s->catalog, LIST_TOOLS))
+		s->learn_at = at > pause ? at : pause;
+}
+
+static void say_list_changed(struct session *s, enum catalog_list l)
 {
 	struct buf b;
 	int bad;
 
-	catalog_on_list_changed(s->catalog, l);
 	if (s->client_modern) {
 		modern_tell(s, span_str(catalog_list_changed(l)), SPAN_NONE);
 		return;
@@ -29,6 +41,15 @@ static void tell_list_changed(struct session *s, enum catalog_list l)
 	while (bad && session_relieve(s));
 	if (!bad)
 		session_send_owned(s, &b);
+}
+
+/* The same where nobody knows how the list is now. */
+static void tell_list_changed(struct session *s, enum catalog_list l)
+{
+	catalog_on_list_changed(s->catalog, l);
+	if (l == LIST_TOOLS)
+		learn_later(s);
+	say_list_changed(s, l);
 }
 
 static void tell_updates(struct session *s)
@@ -75,6 +96,11 @@ static void relist_next(struct session *s)
 		s->relist_pending[l] = false;
 		s->relist_kind = l;
 		s->relist_pages = 0;
+		if (l == LIST_TOOLS) {
+			s->learn_at = 0;
+			s->learned_at = s->now;
+			catalog_learn_begin(s->catalog);
+		}
 		catalog_digest_begin(s->catalog, &s->relist_digest);
 		request_new_own(s, &r, RQ_RELIST, catalog_list_method((enum catalog_list)l), SPAN_NONE);
 		if (r) {
@@ -89,6 +115,8 @@ static void relist_next(struct session *s)
 
 void relist_stop(struct session *s)
 {
+	if (s->relist_kind == LIST_TOOLS || s->relist_pending[LIST_TOOLS])
+		learn_later(s);
 	s->relist_kind = -1;
 	memset(s->relist_pending, 0, sizeof(s->relist_pending));
 }
@@ -141,21 +169,65 @@ void replay_compare(struct session *s)
 void replay_after(struct session *s)
 {
 	s->revived_at = s->now;
+	s->revived_news = false;
 	tell_updates(s);
 	replay_compare(s);
 }
 
-/* Some servers say list_changed to every new session. The client is told, and
- * the annotations are set aside; but where a list of ours shows that nothing
- * has changed, they count again. */
-void replay_on_list_changed(struct session *s)
+/* The tools are listed and learned from, and the client is told nothing. */
+static void learn_now(struct session *s)
 {
-	if (!s->revived_at || s->now - s->revived_at > NEW_SESSION_MS || !catalog_has(s->catalog, LIST_TOOLS))
-		return;
 	s->relist_pending[LIST_TOOLS] = true;
 	s->relist_quiet[LIST_TOOLS] = true;
 	if (s->relist_kind < 0)
 		relist_next(s);
+}
+
+/* Some servers say list_changed to every new session: few clients would ask. */
+void replay_on_list_changed(struct session *s, struct span method)
+{
+	bool made = s->revived_at && s->now - s->revived_at <= NEW_SESSION_MS && !s->revived_news;
+
+	for (int l = 0; l < LIST_COUNT; l++)
+		if (span_is(method, catalog_list_changed((enum catalog_list)l)))
+			catalog_on_list_changed(s->catalog, (enum catalog_list)l);
+	if (!span_is(method, catalog_list_changed(LIST_TOOLS)) || !catalog_has(s->catalog, LIST_TOOLS))
+		return;
+	if (!made || s->state != SESSION_READY) {
+		learn_later(s);
+		return;
+	}
+	s->revived_news = true;
+	learn_now(s);
+}
+
+static bool client_lists_tools(const struct session *s)
+{
+	const struct request *r = s->ledger.head;
+
+	while (r && !(r->purpose == RQ_CLIENT && span_is(r->method, catalog_list_method(LIST_TOOLS))))
+		r = r->next;
+	return r != NULL;
+}
+
+int64_t learn_deadline(const struct session *s)
+{
+	return s->state == SESSION_READY ? s->learn_at : 0;
+}
+
+void learn_on_time(struct session *s)
+{
+	int64_t at = learn_deadline(s);
+
+	if (!at || s->now < at)
+		return;
+	s->learn_at = 0;
+	if (!catalog_tools_changed(s->catalog))
+		return; /* the client has listed them, or they were found to be the same */
+	if (client_lists_tools(s))
+		s->learn_at = s->now + LEARN_WAIT_MS;
+	else
+		learn_now(s);
 }
 
 static void warned_before(void *arg, struct span name, const char *reason)
@@ -207,12 +279,16 @@ static void relist_page(struct session *s, struct span cursor)
 	relist_next(s);
 }
 
-static void relist_differs(struct session *s, enum catalog_list l)
+/* Known: what is there now, and not only that this has gone. */
+static void relist_differs(struct session *s, enum catalog_list l, bool known)
 {
 	if (s->relist_quiet[l])
 		return;
 	session_note(s, NOTE_INFO, "%s of the new session differs", catalog_list_method(l));
-	tell_list_changed(s, l);
+	if (known)
+		say_list_changed(s, l);
+	else
+		tell_list_changed(s, l);
 	if (l == LIST_RESOURCES)
 		s->relist_pending[LIST_TEMPLATES] = false;
 }
@@ -232,16 +308,18 @@ void replay_on_relist(struct session *s, struct request *r, const struct rpc_msg
 	}
 	if (m->kind == RPC_RESULT) {
 		digest_as_shown(s, l, m->result);
+		if (l == LIST_TOOLS && catalog_learn_tools(s->catalog, m->result) != 0)
+			session_note(s, NOTE_WARN, "out of memory while learning a list");
 		if (cursor.p && ++s->relist_pages < RELIST_MAX_PAGES) {
 			relist_page(s, cursor);
 			return;
 		}
 	}
 	s->stale_lists &= ~(1u << l);
+	if (l == LIST_TOOLS)
+		catalog_learn_end(s->catalog);
 	if (m->kind == RPC_ERROR || !catalog_digest_equal(s->relist_digest, catalog_digest(s->catalog, l)))
-		relist_differs(s, l); /* there is no such list any more, or another */
-	else if (l == LIST_TOOLS)
-		catalog_confirm_tools(s->catalog);
+		relist_differs(s, l, m->kind == RPC_RESULT); /* there is no such list any more, or another */
 	relist_next(s);
 }
 

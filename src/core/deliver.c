@@ -205,12 +205,8 @@ static void deliver_notification(struct session *s, struct request *r, const str
 				break;
 			}
 	} else if (m->method.n > 27 && span_eq(span_make(m->method.p + m->method.n - 13, 13), SPAN_LIT("/list_changed"))) {
-		for (int l = 0; l < LIST_COUNT; l++)
-			if (span_is(m->method, catalog_list_changed((enum catalog_list)l)))
-				catalog_on_list_changed(s->catalog, (enum catalog_list)l);
 		session_send(s, m->text);
-		if (span_is(m->method, catalog_list_changed(LIST_TOOLS)))
-			replay_on_list_changed(s);
+		replay_on_list_changed(s, m->method);
 		return;
 	}
 	session_send(s, m->text);

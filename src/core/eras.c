@@ -564,9 +564,7 @@ bool eras_inbound(struct session *s, struct request *r, const struct rpc_msg *m)
 		return true;
 	}
 	if (s->era == ERA_MODERN && s->client_modern && r && r->is_listen) {
-		for (int l = 0; l < LIST_COUNT; l++)
-			if (span_is(m->method, catalog_list_changed((enum catalog_list)l)))
-				catalog_on_list_changed(s->catalog, (enum catalog_list)l);
+		replay_on_list_changed(s, m->method);
 		return retag(s, r, m);
 	}
 	if (eras_l2m(s))

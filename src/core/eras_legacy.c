@@ -219,9 +219,7 @@ bool legacy_inbound(struct session *s, struct request *r, const struct rpc_msg *
 		eras_failed(s, r, &(struct failure){ .what = "the server ended the subscription", .retry_after_ms = -1 });
 		return true;
 	}
-	for (int l = 0; l < LIST_COUNT; l++)
-		if (span_is(m->method, catalog_list_changed((enum catalog_list)l)))
-			catalog_on_list_changed(s->catalog, (enum catalog_list)l);
+	replay_on_list_changed(s, m->method);
 	untagged(s, m);
 	return true;
 }

@@ -335,9 +335,7 @@ bool modern_inbound(struct session *s, struct request *r, const struct rpc_msg *
 		return retoken(s, m);
 	if (span_is(m->method, "notifications/cancelled") || span_is(m->method, "notifications/elicitation/complete"))
 		return true; /* of a question: its id means nothing to this client */
-	for (int l = 0; l < LIST_COUNT; l++)
-		if (span_is(m->method, catalog_list_changed((enum catalog_list)l)))
-			catalog_on_list_changed(s->catalog, (enum catalog_list)l);
+	replay_on_list_changed(s, m->method);
 	if (span_is(m->method, "notifications/resources/updated") ||
 	    (m->method.n > 13 && span_eq(span_make(m->method.p + m->method.n - 13, 13), SPAN_LIT("/list_changed")))) {
 		modern_tell(s, m->method, m->params);

@@ -63,6 +63,7 @@ static void begin_anew(struct session *s)
 	session_leave(s);
 	session_forget(s);
 	s->relist_owed = s->relist_missed = false;
+	s->learn_at = 0;
 	eras_new_client(s);
 	s->client_initialized = s->initialized_sent = false;
 	subs_free(s);

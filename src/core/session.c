@@ -377,6 +377,7 @@ void session_on_time(struct session *s, int64_t now, int64_t wall_s)
 		session_request_times(s);
 	stream_on_time(s);
 	keepalive_on_time(s);
+	learn_on_time(s);
 	session_pump(s);
 	session_check_drained(s);
 }
@@ -385,7 +386,7 @@ int64_t session_deadline(const struct session *s)
 {
 	int64_t t = s->next_due;
 	int64_t all[] = { s->state == SESSION_WAIT ? s->wait_until : 0, stream_deadline(s), keepalive_deadline(s), outbox_deadline(s),
-		offline_deadline(s), eras_deadline(s), s->eof || s->signalled ? s->drain_until : 0, s->pump_due && (s->parked || s->outbox) ? s->now : 0 };
+		offline_deadline(s), eras_deadline(s), learn_deadline(s), s->eof || s->signalled ? s->drain_until : 0, s->pump_due && (s->parked || s->outbox) ? s->now : 0 };
 
 	if (s->ended)
 		return 0;

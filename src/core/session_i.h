@@ -199,6 +199,8 @@ struct session {
 	int relist_kind;             /* list being compared, -1 none */
 	bool relist_owed, relist_missed; /* a comparison was begun and not finished; the line failed one of its lists */
 	bool relist_pending[LIST_COUNT], relist_quiet[LIST_COUNT]; /* quiet: the client was told already */
+	bool revived_news;           /* list_changed came in the new session, and was followed at once */
+	int64_t learn_at, learned_at; /* tools are listed then, 0 not; when that was done last */
 	int64_t revived_at;
 	unsigned relist_pages;
 
@@ -490,7 +492,11 @@ void replay_after(struct session *s);
 void replay_offered(struct session *s, struct span result, bool told);
 /* The part of it that a break may have cut short: the lists. */
 void replay_compare(struct session *s);
-void replay_on_list_changed(struct session *s);
+/* The server says that a list has changed. */
+void replay_on_list_changed(struct session *s, struct span method);
+/* A client that took no notice of it: the tools are listed for it, to learn their annotations. */
+int64_t learn_deadline(const struct session *s);
+void learn_on_time(struct session *s);
 void relist_failed(struct session *s);
 /* Not now; it stays owed. */
 void relist_stop(struct session *s);

@@ -235,7 +235,7 @@ static void list_changes(struct play *p)
 	play_sse(p, play_must_find(p, "tools/call"));
 	play_event(p, play_must_find(p, "tools/call"), NULL, "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}");
 	play_answer_on(p, play_must_find(p, "tools/call"), NULL, play_find(p, "tools/call"), "\"result\":{}");
-	play_serve(p, 3000);
+	play_serve(p, 1000);
 	assert_int_equal(play_answers(p, "8", NULL), 1);
 	for (struct transfer *t = p->transfers; t; t = t->next)
 		if (span_is(transfer_msg(t).method, "tools/call"))
@@ -270,6 +270,156 @@ static void list_changed_sets_the_annotations_aside(void **state)
 
 	(void)state;
 	assert_false(sent_again(&c, "safe", list_changes));
+}
+
+static void news(struct play *p)
+{
+	play_event(p, play_must_find(p, "GET"), NULL, "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}");
+}
+
+static void open_with_tools(struct play *p, const struct core_config *c)
+{
+	play_open(p, c, 3);
+	play_ready(p, true);
+	play_learn_tools(p);
+}
+
+/* An attempt of a call is lost: is it sent again? */
+static bool outlives_a_break(struct play *p, int id, const char *tool)
+{
+	size_t before = play_count(p, "tools/call");
+	char text[8];
+	bool again;
+
+	snprintf(text, sizeof(text), "%d", id);
+	play_call(p, id, tool);
+	play_fail(p, play_must_find(p, "tools/call"), HTTP_RESET, true);
+	play_serve(p, 2000);
+	again = play_count(p, "tools/call") == before + 2;
+	assert_true(again != play_refused(p, text, "outcome_unknown"));
+	return again;
+}
+
+static void tools_are_listed_for_a_client_that_takes_no_notice_of_list_changed(void **state)
+{
+	static const char *const pages[] = { "\"result\":{\"tools\":[{\"name\":\"act\"}],\"nextCursor\":\"2\"}",
+		"\"result\":{\"tools\":[{\"name\":\"new\",\"annotations\":{\"readOnlyHint\":true}}]}" };
+	struct core_config c = play_config();
+	struct play p;
+	size_t said;
+
+	(void)state;
+	open_with_tools(&p, &c);
+	news(&p);
+	said = p.nsent;
+	play_pass(&p, 1900);
+	assert_null(play_find(&p, "tools/list"));
+	play_pass(&p, 200);
+	for (int i = 0; i < 2; i++)
+		play_json(&p, play_must_find(&p, "tools/list"), pages[i]);
+	assert_int_equal(p.nsent, said);
+	assert_true(outlives_a_break(&p, 9, "new"));
+	assert_false(outlives_a_break(&p, 10, "safe")); /* it is not there any more, or another */
+	play_pass(&p, 60000);
+	assert_int_equal(play_count(&p, "tools/list"), 3);
+	play_close(&p);
+}
+
+static void a_client_that_lists_the_tools_itself_is_left_to_it(void **state)
+{
+	struct core_config c = play_config();
+	struct play p;
+
+	(void)state;
+	open_with_tools(&p, &c);
+	news(&p);
+	play_pass(&p, 1000);
+	play_learn_tools(&p);
+	play_pass(&p, 30000);
+	assert_int_equal(play_count(&p, "tools/list"), 2);
+	news(&p);
+	play_pass(&p, 1000);
+	play_ask(&p, 20, "tools/list"); /* and waits for the answer */
+	play_pass(&p, 5000);
+	assert_int_equal(play_count(&p, "tools/list"), 3);
+	play_close(&p);
+}
+
+static void one_that_never_listed_tools_needs_no_annotations(void **state)
+{
+	struct core_config c = play_config();
+	struct play p;
+
+	(void)state;
+	play_open(&p, &c, 3);
+	play_ready(&p, true);
+	news(&p);
+	play_pass(&p, 30000);
+	assert_int_equal(play_count(&p, "tools/list"), 0);
+	play_close(&p);
+}
+
+static void a_flood_of_list_changed_makes_no_flood_of_lists(void **state)
+{
+	struct core_config c = play_config();
+	struct play p;
+
+	(void)state;
+	open_with_tools(&p, &c);
+	for (int i = 0; i < 600; i++) {
+		news(&p);
+		play_serve(&p, 50);
+	}
+	play_serve(&p, 15000);
+	assert_in_range(play_count(&p, "tools/list") - 1, 4, 5);
+	assert_true(outlives_a_break(&p, 9, "safe"));
+	play_close(&p);
+}
+
+static void news_in_the_middle_of_a_listing_begins_another(void **state)
+{
+	struct core_config c = play_config();
+	struct play p;
+
+	(void)state;
+	open_with_tools(&p, &c);
+	news(&p);
+	play_pass(&p, 2000);
+	news(&p);
+	play_json(&p, play_must_find(&p, "tools/list"), PLAY_TOOLS);
+	assert_false(outlives_a_break(&p, 9, "safe"));
+	play_pass(&p, 10000);
+	play_json(&p, play_must_find(&p, "tools/list"), PLAY_TOOLS);
+	assert_true(outlives_a_break(&p, 10, "safe"));
+	play_close(&p);
+}
+
+static void tools_are_listed_when_the_line_is_back(void **state)
+{
+	struct core_config c = play_config();
+	struct transfer *t;
+	struct play p;
+
+	(void)state;
+	open_with_tools(&p, &c);
+	news(&p);
+	play_pass(&p, 2000);
+	play_fail(&p, play_must_find(&p, "tools/list"), HTTP_CONNECT, false);
+	play_ask(&p, 9, "prompts/get");
+	for (int i = 0; i < 3 && (t = play_find(&p, "prompts/get")); i++) /* the line is down */
+		play_fail(&p, t, HTTP_CONNECT, false);
+	for (int64_t until = p.now + 5000; p.now < until;) {
+		if ((t = play_find(&p, "ping")))
+			play_fail(&p, t, HTTP_CONNECT, false);
+		else if (!play_next(&p))
+			break;
+	}
+	assert_int_not_equal(play_state(&p), SESSION_READY);
+	assert_null(play_find(&p, "tools/list"));
+	play_serve(&p, 60000);
+	assert_int_equal(play_state(&p), SESSION_READY);
+	assert_true(outlives_a_break(&p, 10, "safe"));
+	play_close(&p);
 }
 
 static void an_error_the_user_named_is_tried_again_for_what_may_be_repeated(void **state)
@@ -1300,6 +1450,12 @@ int main(void)
 		cmocka_unit_test(the_answer_of_outcome_unknown_says_that_it_may_have_taken_effect),
 		cmocka_unit_test(the_users_globs_come_before_the_tools_annotations),
 		cmocka_unit_test(list_changed_sets_the_annotations_aside),
+		cmocka_unit_test(tools_are_listed_for_a_client_that_takes_no_notice_of_list_changed),
+		cmocka_unit_test(a_client_that_lists_the_tools_itself_is_left_to_it),
+		cmocka_unit_test(one_that_never_listed_tools_needs_no_annotations),
+		cmocka_unit_test(a_flood_of_list_changed_makes_no_flood_of_lists),
+		cmocka_unit_test(news_in_the_middle_of_a_listing_begins_another),
+		cmocka_unit_test(tools_are_listed_when_the_line_is_back),
 		cmocka_unit_test(an_error_the_user_named_is_tried_again_for_what_may_be_repeated),
 		cmocka_unit_test(a_request_sent_again_goes_under_an_id_of_ours_and_comes_back_under_its_own),
 		cmocka_unit_test(two_requests_under_one_id_get_one_answer_each),

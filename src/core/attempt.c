@@ -370,11 +370,9 @@ void request_refuse(struct session *s, struct request *r, enum error_kind k, con
 		session_enter(s, SESSION_START, "initialize was refused");
 }
 
-static enum error_kind exhausted_kind(const struct request *r, const struct failure *f)
+bool request_repeatable(const struct session *s, const struct request *r)
 {
-	if (r->maybe_ran && !r->repeatable)
-		return ERR_OUTCOME_UNKNOWN;
-	return f->kind;
+	return r->is_tool_call ? r->tool.p && catalog_repeatable(s->catalog, r->tool) : r->repeatable;
 }
 
 /* The ledger rule. */
@@ -393,7 +391,8 @@ void request_failed(struct session *s, struct request *r, const struct failure *
 		return;
 	}
 	r->maybe_ran |= f->may_have_run;
-	if (f->stale && !r->went_stale && (r->repeatable || !f->may_have_run)) {
+	safe = !r->maybe_ran || request_repeatable(s, r);
+	if (f->stale && !r->went_stale && safe) {
 		r->went_stale = true; /* an old connection: says nothing about the server */
 		request_park(s, r, 0);
 		if (r->purpose == RQ_HANDSHAKE && s->state == SESSION_PROBE)
@@ -407,7 +406,6 @@ void request_failed(struct session *s, struct request *r, const struct failure *
 	else if (!f->heard)
 		s->streak++;
 	line = f->line || (s->streak >= 3 && !f->heard) || r->purpose == RQ_HANDSHAKE;
-	safe = !f->may_have_run || r->repeatable;
 	over = r->purpose == RQ_CLIENT && !r->is_listen && request_patience_over(s, r);
 	exhausted = s->c->max_retries >= 0 && r->attempts > (unsigned)s->c->max_retries;
 	session_note(s, NOTE_DEBUG, "%.*s: %s%s", (int)(r->method.n < 60 ? r->method.n : 60), r->method.p, f->what, f->may_have_run ? " (it may have run)" : "");
@@ -421,7 +419,7 @@ void request_failed(struct session *s, struct request *r, const struct failure *
 		request_refuse(s, r, ERR_RATE_LIMITED, f->what, f->retry_after_ms);
 		line = false;
 	} else if (over || (exhausted && r->purpose == RQ_CLIENT && !f->line && !r->is_listen)) {
-		request_refuse(s, r, exhausted_kind(r, f), f->what, f->retry_after_ms);
+		request_refuse(s, r, f->kind, f->what, f->retry_after_ms);
 	} else {
 		at = line && r->purpose == RQ_HANDSHAKE ? 0 : request_backoff(s, r, f->retry_after_ms);
 		if (f->retry_after_ms >= 0 && !r->hold_until)

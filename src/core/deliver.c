@@ -52,7 +52,7 @@ static bool retry_this_error(struct session *s, struct request *r, const struct 
 {
 	int64_t code;
 
-	if (m->kind != RPC_ERROR || !s->c->nretry_errors || !r->repeatable || !rpc_error_code(m, &code))
+	if (m->kind != RPC_ERROR || !s->c->nretry_errors || !request_repeatable(s, r) || !rpc_error_code(m, &code))
 		return false;
 	if (r->purpose != RQ_CLIENT && r->purpose != RQ_HANDSHAKE)
 		return false;

@@ -284,7 +284,7 @@ static void retry_came(struct session *s, struct request *retry, struct request 
  * anew where that is harmless: true when it is not. */
 static bool call_ended(struct session *s, struct request *retry)
 {
-	if (retry->repeatable)
+	if (request_repeatable(s, retry))
 		return false;
 	retry->maybe_ran = true;
 	request_refuse(s, retry, ERR_OUTCOME_UNKNOWN, "The call ended while its question was being answered", -1);

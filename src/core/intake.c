@@ -48,7 +48,6 @@ static struct request *request_add(struct session *s, const struct rpc_msg *m, s
 		int64_t ms = r->tool.p ? catalog_tool_timeout(s->catalog, r->tool) : 0;
 		if (ms)
 			r->timeout_ms = ms;
-		r->repeatable = r->tool.p && catalog_repeatable(s->catalog, r->tool);
 	} else {
 		r->repeatable = dialect_repeatable(r->method);
 	}

@@ -392,7 +392,7 @@ void judge_resume(struct session *s, struct xfer *x, struct request *r, const st
 	if (res->outcome == HTTP_OK && x->status == 404 && verdict_session_gone(&ef)) {
 		r->maybe_ran = true;
 		buf_reset(&r->last_id);
-		if (r->repeatable)
+		if (request_repeatable(s, r))
 			session_gone(s, x, r);
 		else
 			request_refuse(s, r, ERR_OUTCOME_UNKNOWN, "The server forgot the request while its answer was being fetched", -1);
@@ -411,7 +411,7 @@ void judge_resume(struct session *s, struct xfer *x, struct request *r, const st
 	r->resumes++;
 	if (s->c->max_retries >= 0 && r->resumes > (unsigned)s->c->max_retries) {
 		r->maybe_ran = true;
-		request_refuse(s, r, r->repeatable ? ERR_UPSTREAM_UNAVAILABLE : ERR_OUTCOME_UNKNOWN, "The answer's stream broke and could not be resumed", -1);
+		request_refuse(s, r, request_repeatable(s, r) ? ERR_UPSTREAM_UNAVAILABLE : ERR_OUTCOME_UNKNOWN, "The answer's stream broke and could not be resumed", -1);
 		return;
 	}
 	r->state = REQ_BROKEN;

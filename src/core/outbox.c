@@ -243,13 +243,15 @@ static void initialized_done(struct session *s, bool ok)
  * repeated it goes to the current one, which asks anew. */
 static void call_lost(struct session *s, struct request *r)
 {
+	bool again = request_repeatable(s, r);
+
 	r->maybe_ran = true;
-	if (r->repeatable && !r->cancelled && !r->revives++) {
+	if (again && !r->cancelled && !r->revives++) {
 		r->why = RETRY_SESSION;
 		request_park(s, r, 0);
 		return;
 	}
-	request_refuse(s, r, r->repeatable ? ERR_UPSTREAM_UNAVAILABLE : ERR_OUTCOME_UNKNOWN, "The server has lost the session that the call runs in", -1);
+	request_refuse(s, r, again ? ERR_UPSTREAM_UNAVAILABLE : ERR_OUTCOME_UNKNOWN, "The server has lost the session that the call runs in", -1);
 }
 
 /* Out with m, which was not taken, and on with what waits for it. */

@@ -73,7 +73,8 @@ struct request {
 	uint64_t barrier;                 /* notifications up to this number go first */
 	char trace[56];                   /* traceparent of ours, "" none */
 	unsigned char why;                /* enum retry_why, when it waits to be sent again */
-	bool maybe_ran, went_stale, repeatable, cancelled, resumable, counted;
+	bool maybe_ran, went_stale, cancelled, resumable, counted;
+	bool repeatable;                  /* by its method; a tool call by its tool, request_repeatable() */
 	bool is_tool_call, is_listen, was_held;
 	bool awaits_scope;                /* parked until a wider token is there, or refused; others go on */
 	bool on_quota;                    /* the server works on it since sent_at, which --session-quota counts */

@@ -327,6 +327,8 @@ int request_post(struct session *s, struct request *r);
 void request_park(struct session *s, struct request *r, int64_t not_before);
 /* Counts a request of the client that waits while the line is not ready, once. */
 void request_note_held(struct session *s, struct request *r);
+/* May it be sent again though it may have run? As its tool is known now, not as it was when the call came. */
+bool request_repeatable(const struct session *s, const struct request *r);
 /* Ours: an error to the client (or to the purpose), and gone. */
 void request_refuse(struct session *s, struct request *r, enum error_kind k, const char *what, int64_t retry_after_ms);
 /* An attempt ended without an answer; processed: it may have run. Decides and may free r. */

@@ -422,6 +422,50 @@ static void tools_are_listed_when_the_line_is_back(void **state)
 	play_close(&p);
 }
 
+static void a_call_is_judged_by_what_is_known_when_it_fails(void **state)
+{
+	static const struct { const char *known, *tool; bool again; } rows[] = {
+		{ PLAY_TOOLS, "safe", true },
+		{ "\"result\":{\"tools\":[{\"name\":\"act\",\"annotations\":{\"idempotentHint\":true}}]}", "act", true },
+		{ "\"result\":{\"tools\":[{\"name\":\"safe\"}]}", "safe", false },
+	};
+	struct core_config c = play_config();
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		struct play p;
+		open_with_tools(&p, &c);
+		play_call(&p, 9, rows[i].tool);
+		news(&p);
+		play_pass(&p, 2000);
+		play_json(&p, play_must_find(&p, "tools/list"), rows[i].known);
+		play_fail(&p, play_must_find(&p, "tools/call"), HTTP_RESET, true);
+		assert_int_equal(play_refused(&p, "9", "outcome_unknown"), !rows[i].again);
+		play_serve(&p, 60000);
+		assert_int_equal(play_count(&p, "tools/call"), rows[i].again ? 2 : 1);
+		play_close(&p);
+	}
+}
+
+/* Lost once when it might be repeated, it waits for its turn; then it may not any more. */
+static void a_hint_that_is_withdrawn_covers_no_earlier_attempt(void **state)
+{
+	struct core_config c = play_config();
+	struct transfer *t;
+	struct play p;
+
+	(void)state;
+	open_with_tools(&p, &c);
+	play_call(&p, 9, "safe");
+	play_fail(&p, play_must_find(&p, "tools/call"), HTTP_RESET, true);
+	while (!(t = play_find(&p, "tools/call")))
+		assert_true(play_next(&p));
+	news(&p);
+	play_respond(&p, t, (struct head){ .status = 503, .retry_after = "1" }, NULL);
+	assert_true(play_refused(&p, "9", "outcome_unknown"));
+	play_close(&p);
+}
+
 static void an_error_the_user_named_is_tried_again_for_what_may_be_repeated(void **state)
 {
 	static const int64_t codes[] = { -32603 };
@@ -1456,6 +1500,8 @@ int main(void)
 		cmocka_unit_test(a_flood_of_list_changed_makes_no_flood_of_lists),
 		cmocka_unit_test(news_in_the_middle_of_a_listing_begins_another),
 		cmocka_unit_test(tools_are_listed_when_the_line_is_back),
+		cmocka_unit_test(a_call_is_judged_by_what_is_known_when_it_fails),
+		cmocka_unit_test(a_hint_that_is_withdrawn_covers_no_earlier_attempt),
 		cmocka_unit_test(an_error_the_user_named_is_tried_again_for_what_may_be_repeated),
 		cmocka_unit_test(a_request_sent_again_goes_under_an_id_of_ours_and_comes_back_under_its_own),
 		cmocka_unit_test(two_requests_under_one_id_get_one_answer_each),

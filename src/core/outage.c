@@ -1,5 +1,6 @@
 /* The line going down and coming back: what counts as a failure, who is told,
  * what happens to requests that wait, and when the next attempt comes. */
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -220,6 +221,35 @@ void session_owe_attempt(struct session *s)
 		s->wait_until = at > s->now ? at : s->now;
 }
 
+void session_round_begins(struct session *s)
+{
+	s->reason_kept = false;
+}
+
+/* Statuses of an address where there is no such server, and not of one in trouble. */
+static bool looks_misdirected(const char *detail, const char *why)
+{
+	if (!detail[0])
+		return strstr(why, "MCP message") != NULL;
+	return strncmp(detail, "HTTP 4", 6) == 0 && strcmp(detail, "HTTP 429") != 0 && strcmp(detail, "HTTP 408") != 0;
+}
+
+/* Neither names the server, nor says what it said. */
+void session_round_failed(struct session *s, const char *why)
+{
+	char *code;
+
+	if (s->reason_kept)
+		return;
+	s->reason_kept = true;
+	s->reason_url = s->era == ERA_NONE && looks_misdirected(s->detail, why);
+	snprintf(s->reason, sizeof(s->reason), "%.95s", s->detail[0] ? s->detail : why);
+	if ((code = strstr(s->reason, " (curl ")))
+		*code = '\0';
+	if (!isupper((unsigned char)s->reason[1])) /* not HTTP, SSL */
+		s->reason[0] = (char)tolower((unsigned char)s->reason[0]);
+}
+
 void session_line_down(struct session *s, const char *why, int64_t floor_ms, int64_t quick_ms)
 {
 	bool first = !s->outage_since;
@@ -230,6 +260,7 @@ void session_line_down(struct session *s, const char *why, int64_t floor_ms, int
 		return;
 	if (s->state == SESSION_READY && s->now - s->state_since >= s->c->max_retry_ms)
 		backoff_reset(&s->backoff); /* it had been healthy for long */
+	session_round_failed(s, kept);
 	if (first) {
 		s->outage_since = s->now;
 		s->last_drop_at = s->now;
@@ -325,6 +356,8 @@ void session_ready(struct session *s)
 		session_narrow(s);
 	}
 	s->outage_since = 0;
+	s->reason[0] = '\0';
+	session_round_begins(s);
 	offline_over(s);
 	s->force_init = false;
 	s->streak = 0;

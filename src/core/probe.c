@@ -70,6 +70,7 @@ void probe_begin(struct session *s)
 		return;
 	}
 	session_enter(s, SESSION_PROBE, "looking for the server's transport");
+	session_round_begins(s);
 	s->tried_http = s->tried_sse = s->tried_modern = false;
 	buf_reset(&s->init_error);
 	stream_close(s);
@@ -125,6 +126,7 @@ void probe_next(struct session *s, const char *why)
 
 	snprintf(kept, sizeof(kept), "%s", why);
 	session_note(s, NOTE_DEBUG, "not this transport: %s", kept);
+	session_round_failed(s, kept);
 	stream_close(s);
 	if (s->handshake)
 		request_park(s, s->handshake, 0);

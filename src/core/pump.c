@@ -282,6 +282,16 @@ static void refuse_unsigned(struct session *s, struct request *r)
 	}
 }
 
+/* Held for a server that did not come. */
+static void refuse_unreached(struct session *s, struct request *r)
+{
+	char text[200] = "The server can not be reached at the moment";
+
+	if (s->reason[0])
+		snprintf(text, sizeof(text), "The server can not be reached at the moment (last: %s%s)", s->reason, s->reason_url ? "; is the URL right?" : "");
+	request_refuse(s, r, ERR_UPSTREAM_UNAVAILABLE, text, s->wait_until > s->now ? s->wait_until - s->now : -1);
+}
+
 /* What became due for one request: its next deadline, 0 for none, -1 when it
  * (and perhaps others) was answered or moved. */
 static int64_t request_time(struct session *s, struct request *r)
@@ -302,8 +312,7 @@ static int64_t request_time(struct session *s, struct request *r)
 			if (s->state == SESSION_AUTH || r->awaits_scope)
 				refuse_unsigned(s, r);
 			else if (r != s->handshake || !probe_refused(s))
-				request_refuse(s, r, ERR_UPSTREAM_UNAVAILABLE, "The server can not be reached at the moment",
-					s->wait_until > s->now ? s->wait_until - s->now : -1);
+				refuse_unreached(s, r);
 			return -1;
 		}
 		if (t && (!next || t < next))

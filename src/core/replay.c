@@ -222,6 +222,7 @@ void replay_next(struct session *s, const char *why)
 	s->revived_misfits += s->era != ERA_NONE && s->trying == s->era;
 	next = untried_again(s);
 	snprintf(kept, sizeof(kept), "%s", why);
+	session_round_failed(s, kept);
 	if (next == ERA_NONE) {
 		if (!init_refused(s))
 			session_line_down(s, kept, -1, -1);
@@ -264,6 +265,7 @@ void replay_begin(struct session *s)
 	if (s->state != SESSION_REVIVE)
 		s->stale_steps = 0;
 	session_enter(s, SESSION_REVIVE, "restoring the session");
+	session_round_begins(s);
 	s->step_rq = NULL;
 	session_drop_steps(s);
 	s->tried_http = s->tried_sse = false;

@@ -171,6 +171,8 @@ struct session {
 	bool no_resume;              /* GET was refused (405): streams are not fetched again in this session */
 	int64_t last_drop_at, last_drop_len;
 	char drop_why[160];
+	char reason[96];             /* why the last round of attempts failed; "" nothing did */
+	bool reason_kept, reason_url; /* this round has given its reason; which looks like that of a wrong URL */
 	char detail[96], drop_detail[96]; /* how the transfer ended whose end is being told; the same of the last drop */
 
 	/* handshake */
@@ -277,6 +279,10 @@ void session_line_down(struct session *s, const char *why, int64_t floor_ms, int
  * what the outage has lasted, and within the last tenth of the time the request has,
  * if the backoff would be later. */
 void session_owe_attempt(struct session *s);
+/* A round of attempts to find the server begins (it tries one transport after the other);
+ * one of them failed. The first says the most, and is told to those who waited in vain. */
+void session_round_begins(struct session *s);
+void session_round_failed(struct session *s, const char *why);
 /* Everything is said: READY, and what is parked goes out gently. */
 void session_ready(struct session *s);
 void session_succeeded(struct session *s);

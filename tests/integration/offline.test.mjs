@@ -106,6 +106,14 @@ describe('offline start', { concurrency: 4 }, () => {
 		assert.match(message, /check|url|network|reach/i);
 	});
 
+	for (const [what, before, reason] of [
+		['answers 404', ({ srv }) => srv.when(() => true, (e) => e.reply(404)), /\(last: HTTP 404; is the URL right\?\)/],
+		['is away', ({ srv }) => srv.stop(), /\(last: connection refused\)/],
+	])
+		scenario(`without a memory says after the hold time that the server ${what}`, { connect: false, before, args: ['--hold-time', '700ms'] }, async ({ br }) => {
+			assert.match(assertOwnError(await br.request('initialize', HELLO)).message, reason);
+		});
+
 	for (const status of [401, 403])
 		scenario(`is not used after a ${status}: it fails closed`, {}, async (x) => {
 			const { env, url } = await remember(x);

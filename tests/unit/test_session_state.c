@@ -2331,6 +2331,68 @@ static void a_redirect_to_another_origin_or_without_end_is_an_error(void **state
 	}
 }
 
+static void a_refusal_at_the_end_of_the_hold_time_names_the_last_reason(void **state)
+{
+	static const struct { int status; const char *type, *body; bool modern; const char *want; } rows[] = {
+		{ 404, NULL, NULL, false, "(last: HTTP 404; is the URL right?)" },
+		{ 404, NULL, NULL, true, "(last: HTTP 404; is the URL right?)" },
+		{ 500, NULL, NULL, false, "(last: HTTP 500)" },
+		{ 429, NULL, NULL, false, "(last: HTTP 429)" },
+		{ 200, "text/html", "<html>SECRET</html>", false, "(last: the answer to initialize was no MCP message; is the URL right?)" },
+		{ 0, NULL, NULL, false, "(last: told by the test)" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < N(rows); i++) {
+		struct core_config c = play_config();
+		const char *said = NULL;
+		struct play p;
+
+		play_open(&p, &c, 3);
+		if (rows[i].modern)
+			play_client(&p, "{\"jsonrpc\":\"2.0\",\"id\":\"init\",\"method\":\"tools/list\",\"params\":{\"_meta\":{\"io.modelcontextprotocol/protocolVersion\":\"2026-07-28\","
+				"\"io.modelcontextprotocol/clientInfo\":{\"name\":\"c\",\"version\":\"1\"},\"io.modelcontextprotocol/clientCapabilities\":{}}}}");
+		else
+			play_client(&p, PLAY_INITIALIZE);
+		while (!play_answers(&p, "\"init\"", &said)) {
+			struct transfer *t = p.transfers;
+			while (t && !t->open)
+				t = t->next;
+			if (!t)
+				assert_true(play_next(&p));
+			else if (!rows[i].status)
+				play_fail(&p, t, HTTP_CONNECT, false);
+			else /* the other transport gets another answer */
+				play_respond(&p, t, (struct head){ .status = t->method == HTTP_GET ? 406 : rows[i].status, .type = rows[i].type }, rows[i].body);
+		}
+		if (!strstr(said, rows[i].want) || strstr(said, "SECRET"))
+			fail_msg("row %zu: %s", i, said);
+		play_close(&p);
+	}
+}
+
+static void a_server_that_was_there_has_no_wrong_url(void **state)
+{
+	struct core_config c = http_only();
+	struct transfer *t;
+	const char *said;
+	struct play p;
+
+	(void)state;
+	into(&p, &c, SESSION_READY);
+	play_ask(&p, 9, "prompts/get");
+	while (!play_answers(&p, "9", &said)) {
+		for (t = p.transfers; t && !t->open; t = t->next)
+			;
+		if (t)
+			play_status(&p, t, 404);
+		else
+			assert_true(play_next(&p));
+	}
+	assert_non_null(strstr(said, "(last: HTTP 404)"));
+	play_close(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -2415,6 +2477,8 @@ int main(void)
 		cmocka_unit_test(an_error_that_is_to_be_tried_again_does_not_stop_a_handshake),
 		cmocka_unit_test(a_revival_that_finds_neither_transport_goes_on_with_both),
 		cmocka_unit_test(no_standing_stream_is_opened_while_the_line_is_down),
+		cmocka_unit_test(a_refusal_at_the_end_of_the_hold_time_names_the_last_reason),
+		cmocka_unit_test(a_server_that_was_there_has_no_wrong_url),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

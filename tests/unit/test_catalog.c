@@ -207,6 +207,48 @@ static void list_changed_sets_hints_aside_until_a_new_listing_begins(void **stat
 	catalog_free(k);
 }
 
+static void a_listing_of_ours_is_newer_than_the_clients_walk_beside_it(void **state)
+{
+	const struct core_config c = { .trust_annotations = true };
+	struct catalog *k = fresh(&c);
+
+	(void)state;
+	page(k, LIST_TOOLS, NULL, "{\"tools\":[" HINTED("a", RO) "," HINTED("b", RO) "],\"nextCursor\":\"2\"}");
+	catalog_on_list_changed(k, LIST_TOOLS);
+	assert_true(catalog_tools_changed(k));
+	catalog_learn_begin(k);
+	assert_int_equal(catalog_learn_tools(k, SPAN_LIT("{\"tools\":[" HINTED("a", RO) ",{\"name\":\"c\"}]}")), 0);
+	assert_true(repeatable(k, "\"a\""));
+	assert_false(repeatable(k, "\"b\""));
+	page(k, LIST_TOOLS, "\"2\"", "{\"tools\":[" HINTED("c", RO) "]}"); /* of before, and the end of that walk */
+	assert_false(repeatable(k, "\"c\""));
+	assert_true(repeatable(k, "\"a\""));
+	catalog_learn_end(k);
+	assert_true(repeatable(k, "\"a\""));
+	assert_true(catalog_tools_changed(k)); /* the client has still to ask */
+	page(k, LIST_TOOLS, NULL, "{\"tools\":[" HINTED("b", RO) "]}");
+	assert_false(catalog_tools_changed(k));
+	assert_true(repeatable(k, "\"b\""));
+	assert_false(repeatable(k, "\"a\""));
+	catalog_free(k);
+}
+
+static void what_a_listing_of_ours_does_not_name_has_no_hints(void **state)
+{
+	const struct core_config c = { .trust_annotations = true };
+	struct catalog *k = fresh(&c);
+
+	(void)state;
+	page(k, LIST_TOOLS, NULL, "{\"tools\":[" HINTED("a", RO) "," HINTED("b", RO) "]}");
+	catalog_learn_begin(k);
+	assert_int_equal(catalog_learn_tools(k, SPAN_LIT("{\"tools\":[" HINTED("a", RO) "]}")), 0);
+	assert_true(repeatable(k, "\"b\"")); /* it may come yet */
+	catalog_learn_end(k);
+	assert_true(repeatable(k, "\"a\""));
+	assert_false(repeatable(k, "\"b\""));
+	catalog_free(k);
+}
+
 static void a_page_out_of_order_teaches_hints_but_completes_nothing(void **state)
 {
 	const struct core_config c = { .trust_annotations = true };
@@ -518,6 +560,8 @@ int main(void)
 		cmocka_unit_test(the_last_glob_that_matches_gives_the_timeout),
 		cmocka_unit_test(the_newest_page_wins_and_a_whole_listing_replaces_the_older_one),
 		cmocka_unit_test(list_changed_sets_hints_aside_until_a_new_listing_begins),
+		cmocka_unit_test(a_listing_of_ours_is_newer_than_the_clients_walk_beside_it),
+		cmocka_unit_test(what_a_listing_of_ours_does_not_name_has_no_hints),
 		cmocka_unit_test(a_page_out_of_order_teaches_hints_but_completes_nothing),
 		cmocka_unit_test(a_result_without_its_list_is_ignored),
 		cmocka_unit_test(digests_see_what_differs_and_nothing_else),

@@ -418,6 +418,8 @@ void request_failed(struct session *s, struct request *r, const struct failure *
 			backoff_floor(&s->backoff, f->retry_after_ms, s->now);
 		request_refuse(s, r, ERR_RATE_LIMITED, f->what, f->retry_after_ms);
 		line = false;
+	} else if (s->state == SESSION_DOWN && s->now < s->down_until && !r->is_listen) { /* the others were told already */
+		request_refuse(s, r, f->kind, f->what, s->down_until - s->now);
 	} else if (over || (exhausted && r->purpose == RQ_CLIENT && !f->line && !r->is_listen)) {
 		request_refuse(s, r, f->kind, f->what, f->retry_after_ms);
 	} else {

@@ -1369,6 +1369,28 @@ static void a_post_under_way_tells_what_became_of_it_when_its_stream_dies(void *
 	}
 }
 
+static void an_attempt_that_ends_when_the_retries_are_used_up_is_not_held(void **state)
+{
+	struct core_config c = play_config();
+	struct transfer *t;
+	struct play p;
+
+	(void)state;
+	c.max_retries = 0;
+	c.transport = TRANSPORT_HTTP;
+	play_open(&p, &c, 3);
+	play_ready(&p, false);
+	play_ask(&p, 9, "resources/read");
+	play_ask(&p, 10, "prompts/get");
+	t = play_must_find(&p, "resources/read");
+	play_fail(&p, play_must_find(&p, "prompts/get"), HTTP_CONNECT, false);
+	assert_int_equal(play_state(&p), SESSION_DOWN);
+	play_fail(&p, t, HTTP_CONNECT, false);
+	assert_true(play_refused(&p, "9", "upstream_unavailable"));
+	assert_true(play_refused(&p, "10", "upstream_unavailable"));
+	play_close(&p);
+}
+
 static void refuse_one(struct play *p, struct transfer *t) { play_fail(p, t, HTTP_CONNECT, false); }
 
 static void what_is_held_does_not_wait_long_for_a_server_that_is_back(void **state)
@@ -1515,6 +1537,7 @@ int main(void)
 		cmocka_unit_test(a_server_that_refuses_to_resume_is_asked_once_and_is_there),
 		cmocka_unit_test(fetching_an_answer_again_is_no_second_attempt),
 		cmocka_unit_test(a_post_under_way_tells_what_became_of_it_when_its_stream_dies),
+		cmocka_unit_test(an_attempt_that_ends_when_the_retries_are_used_up_is_not_held),
 		cmocka_unit_test(what_is_held_does_not_wait_long_for_a_server_that_is_back),
 		cmocka_unit_test(who_comes_in_a_long_pause_is_not_refused_without_an_attempt),
 		cmocka_unit_test(a_broken_stream_is_given_up_at_the_request_timeout_though_the_line_is_down),

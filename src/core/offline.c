@@ -6,9 +6,10 @@
  * When the first handshake has waited for --initialize-wait without success,
  * the client is answered from memory, lists are given out marked as stale, and
  * everything else is held, but for what every new session is told anyway (the
- * log level, the subscriptions): that is taken where the server had it. The real handshake goes on meanwhile and is
- * compared when it succeeds; from then on nothing comes from memory. A 401 or
- * 403 is the end of it: nothing is answered from memory and nothing is kept. */
+ * log level, the subscriptions): that is taken where the server had it. The real
+ * handshake goes on meanwhile and is compared when it succeeds; from then on
+ * nothing comes from memory. A 401 or 403 is the end of it: nothing is answered
+ * from memory and nothing is kept. */
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -215,6 +215,8 @@ void session_owe_attempt(struct session *s)
 		at = last - (int64_t)(spread(s) * (double)window);
 	if (floor < s->backoff.floor_until)
 		floor = s->backoff.floor_until;
+	if (s->era == ERA_SSE && floor < s->state_since + stream_pace(s))
+		floor = s->state_since + stream_pace(s);
 	if (at < floor)
 		at = floor;
 	if (s->wait_until > at)

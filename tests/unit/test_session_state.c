@@ -1812,6 +1812,30 @@ static void a_failed_reopening_adds_the_backoff_to_the_servers_pace(void **state
 	}
 }
 
+static void what_is_held_does_not_hurry_the_servers_pace(void **state)
+{
+	struct core_config c = sse_only();
+	struct transfer *g;
+	struct play p;
+	int64_t at;
+
+	(void)state;
+	c.hold_ms = 60000;
+	play_open(&p, &c, 5);
+	g = play_ready_sse(&p);
+	play_data(&p, g, "retry: 10000\n\n");
+	play_done(&p, g, HTTP_OK, true);
+	play_ask(&p, 9, "resources/read");
+	for (int n = 0; n < 3; n++) {
+		at = p.now;
+		while (!(g = play_find(&p, "GET")))
+			MUST(play_next(&p));
+		assert_true(p.now - at >= 10000);
+		play_status(&p, g, 503);
+	}
+	play_close(&p);
+}
+
 static void what_the_standing_get_meets_never_refuses_a_post(void **state)
 {
 	static const struct { int status; bool again, ping; } rows[] = {
@@ -2458,6 +2482,7 @@ int main(void)
 		cmocka_unit_test(a_lost_session_told_on_a_stream_is_one_and_told_again_is_an_answer),
 		cmocka_unit_test(a_standing_stream_that_ends_is_opened_again_at_its_own_pace),
 		cmocka_unit_test(a_failed_reopening_adds_the_backoff_to_the_servers_pace),
+		cmocka_unit_test(what_is_held_does_not_hurry_the_servers_pace),
 		cmocka_unit_test(what_the_standing_get_meets_never_refuses_a_post),
 		cmocka_unit_test(a_stream_that_never_was_is_not_asked_for_again),
 		cmocka_unit_test(an_event_a_state_does_not_wait_for_leads_where_the_table_says),

@@ -33,6 +33,7 @@
 #define SLICE_MS 100              /* "any second" is any ten of these */
 #define SLICES (HORIZON_MS / SLICE_MS)
 #define IN_HAND_MIN 3
+#define HOLD_MS 25000
 #define LAT_MIN 5
 #define LAT_MAX 50
 
@@ -47,14 +48,16 @@ struct policy {
 	double multiplier;
 	enum jitter jitter;
 	bool ours;  /* heeds Retry-After, has the breaker */
+	bool held;  /* and a call waits in each bridge from the first moment */
 };
 
 static const struct policy policies[] = {
-	{ "holdfast", 1000, 30000, 2, JITTER_FULL, true },
-	{ "fixed 3 s", 3000, 3000, 1, JITTER_NONE, false },
-	{ "2^n", 1000, 30000, 2, JITTER_NONE, false },
-	{ "1.5x", 1000, 30000, 1.5, JITTER_NONE, false },
-	{ "1.5x equal", 1000, 30000, 1.5, JITTER_EQUAL, false },
+	{ "holdfast", 1000, 30000, 2, JITTER_FULL, true, false },
+	{ "fixed 3 s", 3000, 3000, 1, JITTER_NONE, false, false },
+	{ "2^n", 1000, 30000, 2, JITTER_NONE, false, false },
+	{ "1.5x", 1000, 30000, 1.5, JITTER_NONE, false, false },
+	{ "1.5x equal", 1000, 30000, 1.5, JITTER_EQUAL, false, false },
+	{ "calls held", 1000, 30000, 2, JITTER_FULL, true, true },
 };
 
 enum refusal { REFUSE_RESET, REFUSE_503, REFUSE_RETRY_AFTER, REFUSE_COUNT };
@@ -120,6 +123,16 @@ static void send_at(struct world *w, int32_t i, int64_t at)
 	w->arrivals[at] = i;
 }
 
+/* The next attempt where a call waits, if the backoff would be later. */
+static int64_t held(struct world *w, const struct bridge *b, int64_t now, int64_t at)
+{
+	int64_t soon = backoff_held(&b->backoff.c, &w->rng, 0, now, HOLD_MS, now < HOLD_MS - HOLD_MS / 4 ? HOLD_MS : 0);
+
+	if (soon < b->backoff.floor_until)
+		soon = b->backoff.floor_until;
+	return at < soon ? at : soon;
+}
+
 /* The attempt failed, as the bridge hears it at `now`. */
 static void bridge_refused(struct world *w, int32_t i, int64_t now, int64_t retry_after_ms)
 {
@@ -130,6 +143,8 @@ static void bridge_refused(struct world *w, int32_t i, int64_t now, int64_t retr
 	if (b->told)
 		backoff_floor(&b->backoff, retry_after_ms, now);
 	at = backoff_next(&b->backoff, &w->rng, now);
+	if (w->policy->held && now < HOLD_MS)
+		at = held(w, b, now, at);
 	if (b->breaker) {
 		breaker_on_failure(b->breaker, now, false);
 		probe = breaker_probe_at(b->breaker);
@@ -205,7 +220,7 @@ static void world_begin(struct world *w)
 	const struct backoff_config pace = {
 		.initial_ms = p->initial_ms, .max_ms = p->max_ms, .multiplier = p->multiplier, .jitter = p->jitter,
 	};
-	const struct breaker_config breaker = { .threshold = 5, .hold_ms = 25000 };
+	const struct breaker_config breaker = { .threshold = 5, .hold_ms = HOLD_MS };
 
 	for (int64_t t = 0; t < w->end; t++)
 		w->arrivals[t] = -1;

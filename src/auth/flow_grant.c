@@ -454,9 +454,8 @@ void grant_on_token(struct auth *a, const struct auth_answer *ans)
 	r = token_answer_read(&t, ans->status, ans->body, &why);
 	if (r == TOKEN_OK)
 		on_token(a, &t);
-	else if (unattended && ans->status / 100 != 2 && discover_was_vain(a, "/token", ans->status, t.error)) {
-		/* the flow is over */
-	}
+	else if (unattended && ans->status / 100 != 2 && discover_was_vain(a, "/token", ans->status, t.error))
+		flow_log(a, AUTH_LOG_DEBUG, "there is no token endpoint at the default place");
 	else if (a->step == STEP_POLL && person_poll_again(a, ans, t.error))
 		flow_log(a, AUTH_LOG_DEBUG, "the person has not finished yet");
 	else if (r == TOKEN_REFUSED)

@@ -6,6 +6,7 @@
 #include "base/retry_after.h"
 
 /* No option makes a hot loop of it. */
+#define HELD_PAUSE_MS 2000
 #define LEAST_STEP_MS 10
 /* Jitter above a Retry-After: a tenth of the wait, but never more than this. */
 #define FLOOR_JITTER_MAX_MS 5000
@@ -57,11 +58,9 @@ static int64_t backoff_step(const struct backoff *b)
 	return step < LEAST_STEP_MS ? LEAST_STEP_MS : step;
 }
 
-static int64_t backoff_draw(const struct backoff *b, struct rng *r)
+static int64_t draw(enum jitter jitter, int64_t step, struct rng *r)
 {
-	int64_t step = backoff_step(b);
-
-	switch (b->c.jitter) {
+	switch (jitter) {
 	case JITTER_NONE:
 		return step;
 	case JITTER_EQUAL:
@@ -74,7 +73,7 @@ static int64_t backoff_draw(const struct backoff *b, struct rng *r)
 
 int64_t backoff_next(struct backoff *b, struct rng *r, int64_t now)
 {
-	int64_t at = later(now, backoff_draw(b, r));
+	int64_t at = later(now, draw(b->c.jitter, backoff_step(b), r));
 
 	if (b->attempt < UINT32_MAX)
 		b->attempt++;
@@ -90,6 +89,20 @@ int64_t backoff_next(struct backoff *b, struct rng *r, int64_t now)
 		if (at < floor)
 			at = floor;
 	}
+	return at;
+}
+
+int64_t backoff_held(const struct backoff_config *c, struct rng *r, int64_t since, int64_t now, int64_t hold_ms, int64_t hold_until)
+{
+	int64_t quarter = hold_ms / 4, pause = 2 * (now - since), at;
+
+	if (pause < HELD_PAUSE_MS)
+		pause = HELD_PAUSE_MS;
+	if (pause < c->initial_ms)
+		pause = c->initial_ms;
+	at = later(now, draw(c->jitter, pause, r));
+	if (hold_until && at > hold_until - quarter)
+		at = hold_until - quarter / 16 - rng_up_to(r, quarter - quarter / 16);
 	return at;
 }
 

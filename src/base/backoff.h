@@ -31,6 +31,13 @@ void backoff_init(struct backoff *b, struct backoff_config c);
  * at most max (no overflow whatever the inputs). A Retry-After in force is a
  * floor, with up to 10% (at most 5 s) of jitter above it. */
 int64_t backoff_next(struct backoff *b, struct rng *r, int64_t now);
+/* An attempt has failed at now, in an outage since `since`, and somebody waits for the
+ * line: the latest time of the next one, absolute. The pause is drawn from twice
+ * what the outage has lasted (two seconds or the first step at least), and where
+ * that leads beyond hold_until - hold_ms / 4, one attempt lies in that last quarter,
+ * anywhere: all who began to wait together may come together there. hold_until 0:
+ * nobody has more than a quarter of his time left. */
+int64_t backoff_held(const struct backoff_config *c, struct rng *r, int64_t since, int64_t now, int64_t hold_ms, int64_t hold_until);
 /* A server said when to come back (delay in ms from now; capped at RETRY_AFTER_MAX_MS). The latest wins
  * when it lies further away. The first delay above RETRY_AFTER_CURT_MS since the
  * last reset lets the step start over: the server spreads its clients itself

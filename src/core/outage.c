@@ -73,9 +73,6 @@ static void tell_client(struct session *s, const char *lost, int64_t ms)
 		buf_fini(&b);
 }
 
-/* Where somebody waits, the pause between attempts may be this long, or half of what
- * the outage has lasted. */
-#define HELD_PAUSE_MS 2000
 /* How long a POST may still tell by its end whether it was carried out. */
 #define UNHEARD_MS 10000
 
@@ -193,26 +190,14 @@ static int64_t held_until(const struct session *s, int64_t ms)
 	return first;
 }
 
-/* 1, or with jitter from a half on. */
-static double spread(struct session *s)
-{
-	return s->c->jitter == JITTER_NONE ? 1 : 0.5 + 0.5 * rng_unit(&s->rng);
-}
-
 void session_owe_attempt(struct session *s)
 {
-	int64_t window = s->c->hold_ms / 10, pause = (s->state_since - s->outage_since) / 2;
-	int64_t last = held_until(s, window), at, floor = breaker_probe_at(&s->breaker);
+	struct backoff_config c = retry_backoff(s->c);
+	int64_t floor = breaker_probe_at(&s->breaker), at;
 
 	if (s->state != SESSION_WAIT || !held_until(s, 0))
 		return;
-	if (pause < HELD_PAUSE_MS)
-		pause = HELD_PAUSE_MS;
-	if (pause < s->c->initial_retry_ms)
-		pause = s->c->initial_retry_ms;
-	at = s->state_since + (int64_t)(spread(s) * (double)pause);
-	if (last && at > last - window)
-		at = last - (int64_t)(spread(s) * (double)window);
+	at = backoff_held(&c, &s->rng, s->outage_since, s->state_since, s->c->hold_ms, held_until(s, s->c->hold_ms / 4));
 	if (floor < s->backoff.floor_until)
 		floor = s->backoff.floor_until;
 	if (s->era == ERA_SSE && floor < s->state_since + stream_pace(s))

@@ -275,9 +275,8 @@ int64_t session_auth_pause(const struct session *s);
 /* The line is down: WAIT with backoff, DOWN when the retries are used up. floor_ms: a
  * Retry-After, or -1. quick: the first attempt comes at the stream's own pace. */
 void session_line_down(struct session *s, const char *why, int64_t floor_ms, int64_t quick_ms);
-/* In WAIT, where a request of the client is held: the next attempt comes after half of
- * what the outage has lasted, and within the last tenth of the time the request has,
- * if the backoff would be later. */
+/* In WAIT, where a request of the client is held: the next attempt comes as
+ * backoff_held() says, if the backoff would be later. */
 void session_owe_attempt(struct session *s);
 /* A round of attempts to find the server begins (it tries one transport after the other);
  * one of them failed. The first says the most, and is told to those who waited in vain. */

@@ -88,8 +88,8 @@ void xfer_free(struct session *s, struct xfer *x)
 
 void xfer_linger(struct session *s, struct xfer *x, int64_t ms)
 {
+	s->lingering += !x->linger_until;
 	x->linger_until = s->now + ms;
-	s->lingering++;
 	session_due(s, x->linger_until);
 }
 

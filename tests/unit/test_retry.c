@@ -245,6 +245,34 @@ static void a_curt_retry_after_does_not_start_the_step_over(void **state)
 	}
 }
 
+static void who_waits_gets_an_attempt_soon_and_one_before_his_time_ends(void **state)
+{
+	struct backoff_config c = config();
+	int64_t at, first = INT64_MAX, last = 0;
+	struct rng r;
+
+	(void)state;
+	rng_seed(&r, 3);
+	for (int i = 0; i < 10000; i++) {
+		at = backoff_held(&c, &r, 100000, 100500, 25000, 125000);
+		assert_true(at >= 100500 && at <= 102500);
+		at = backoff_held(&c, &r, 100000, 106000, 25000, 125000);
+		assert_true(at >= 106000 && at <= 118000);
+		at = backoff_held(&c, &r, 100000, 118000, 25000, 125000);
+		assert_true(at >= 118000 && at < 125000);
+		if (at > 118750) {
+			first = at < first ? at : first;
+			last = at > last ? at : last;
+		}
+		at = backoff_held(&c, &r, 100000, 120000, 25000, 0); /* it has had that one */
+		assert_true(at >= 120000 && at <= 160000);
+	}
+	assert_true(first < 118900 && last > 124400); /* the whole quarter, for the sake of the others */
+	c.initial_ms = 9000;
+	c.jitter = JITTER_NONE;
+	assert_true(backoff_held(&c, &r, 100000, 100500, 25000, 125000) == 109500);
+}
+
 static void a_backoff_made_for_one_failure_does_not_start_over(void **state)
 {
 	struct backoff_config c = config();
@@ -437,6 +465,7 @@ int main(void)
 		cmocka_unit_test(of_two_retry_afters_the_further_one_stands),
 		cmocka_unit_test(the_first_retry_after_starts_the_step_over_and_later_ones_do_not),
 		cmocka_unit_test(a_curt_retry_after_does_not_start_the_step_over),
+		cmocka_unit_test(who_waits_gets_an_attempt_soon_and_one_before_his_time_ends),
 		cmocka_unit_test(a_backoff_made_for_one_failure_does_not_start_over),
 		cmocka_unit_test(a_floor_from_a_clock_that_stepped_back_is_replaced),
 		cmocka_unit_test(retry_after_is_read_in_all_its_forms),

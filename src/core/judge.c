@@ -254,7 +254,6 @@ void judge_bad_answer(struct session *s, struct xfer *x, struct request *r)
 	request_failed(s, r, &f);
 }
 
-/* A complete response to the POST of r that was neither stream nor answer. */
 /* Its own answer, or an error for nobody in particular, which is for it then. False:
  * neither, or no memory to say so. */
 static bool pass_answer(struct session *s, struct request *r, struct rpc_msg *m)
@@ -316,6 +315,7 @@ static void accepted(struct session *s, enum era era, struct request *r, struct 
 	request_failed(s, r, f);
 }
 
+/* A complete response to the POST of r that was neither stream nor answer. */
 void judge_response(struct session *s, struct xfer *x, struct request *r)
 {
 	struct rpc_msg m, *said = NULL;

@@ -34,7 +34,7 @@ struct server {
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t change;
-	int connections, executions, live, bodies;
+	int connections, executions, live;
 	bool gate;               /* what handlers of /wait wait for */
 	bool stop;
 	int fds[1024];
@@ -1025,6 +1025,27 @@ static void a_cancelled_transfer_says_nothing_more(void **state)
 	assert_int_equal(f->got[2].dones, 0);
 }
 
+static void what_has_not_left_can_be_withdrawn_and_nothing_else(void **state)
+{
+	struct fix *f = *state;
+
+	post(f, 1, "/ok", SPAN_LIT("{}"));
+	http_withdraw(f->h, 1);
+	http_withdraw(f->h, 1);
+	http_withdraw(f->h, 99);
+	assert_int_not_equal(finish(f, 1)->result.outcome, HTTP_OK);
+	assert_false(f->got[1].result.body_sent);
+	assert_int_equal(seen(&f->s, &f->s.executions), 0);
+	post(f, 2, "/wait", SPAN_LIT("{}"));
+	UNTIL(f, seen(&f->s, &f->s.executions) == 1);
+	http_withdraw(f->h, 2);
+	open_gate(&f->s);
+	assert_int_equal(finish(f, 2)->result.outcome, HTTP_OK);
+	assert_int_equal(f->got[1].dones, 1);
+	assert_int_equal(f->got[2].dones, 1);
+	assert_int_equal(http_running(f->h), 0);
+}
+
 static void restart_at_done(struct fix *f, const struct http_event *ev)
 {
 	if (ev->kind != HTTP_EV_DONE || f->got[ev->token].dones > 2)
@@ -1367,6 +1388,7 @@ int main(void)
 		FIXED(bad_requests_are_refused_at_once),
 		FIXED(other_protocols_and_credentials_in_urls_fail),
 		FIXED(a_cancelled_transfer_says_nothing_more),
+		FIXED(what_has_not_left_can_be_withdrawn_and_nothing_else),
 		FIXED(a_number_is_free_again_at_its_done),
 		cmocka_unit_test(an_endless_body_stops_at_the_high_water_mark),
 		FIXED(a_paused_transfer_waits_and_goes_on),

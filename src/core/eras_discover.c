@@ -240,20 +240,34 @@ static bool is_of_modern(const struct rpc_msg *m)
 	return rpc_error_code(m, &code) && code <= -32020 && code >= -32099;
 }
 
-void eras_doubt(struct session *s, const struct xfer *x, const struct rpc_msg *m)
+/* Asks, at most once in a while, what era the server has. */
+static void ask_era(struct session *s)
 {
-	int64_t code;
-
-	if (s->era != ERA_MODERN || s->state != SESSION_READY || s->ping || (x->status != 400 && x->status != 404 && x->status != 405))
-		return;
-	if (m && rpc_error_code(m, &code) && (is_of_modern(m) || (code <= -32600 && code >= -32700)))
-		return;
-	if (s->eras->doubted_at && s->now - s->eras->doubted_at < s->c->max_retry_ms)
+	if (s->state != SESSION_READY || s->ping || (s->eras->doubted_at && s->now - s->eras->doubted_at < s->c->max_retry_ms))
 		return;
 	s->eras->doubted_at = s->now;
 	request_new_own(s, &s->ping, RQ_PING, "server/discover", SPAN_NONE);
 	if (s->ping)
 		request_post(s, s->ping);
+}
+
+bool eras_doubt(struct session *s, const struct xfer *x, struct request *r, const struct rpc_msg *m)
+{
+	bool late = x->epoch != s->epoch && !x->had_session; /* sent before another era was found */
+	int64_t code;
+
+	if ((r->purpose != RQ_CLIENT && r->purpose != RQ_LISTEN) || !(s->era == ERA_MODERN || late) || (x->status != 400 && x->status != 404 && x->status != 405))
+		return false;
+	if (m && rpc_error_code(m, &code) && (is_of_modern(m) || (code <= -32600 && code >= -32700)))
+		return false;
+	if (s->era == ERA_MODERN)
+		ask_era(s);
+	if (r->purpose != RQ_CLIENT || r->doubted || !(r->is_listen || request_repeatable(s, r)) || (s->era == ERA_MODERN && s->state == SESSION_READY && !s->ping))
+		return false;
+	r->doubted = true;
+	r->why = RETRY_SESSION;
+	request_park(s, r, 0);
+	return true;
 }
 
 bool eras_disproved(struct session *s, const struct rpc_msg *m)

@@ -338,8 +338,8 @@ void judge_response(struct session *s, struct xfer *x, struct request *r)
 	verdict = verdict_of(&ef);
 	if (verdict == VERDICT_MODERN && eras_outgrown(s, x, r, &m))
 		return;
-	if (r->purpose == RQ_CLIENT && s->era == ERA_MODERN)
-		eras_doubt(s, x, said);
+	if (eras_doubt(s, x, r, said))
+		return;
 	switch (verdict) {
 	case VERDICT_GONE:
 		session_gone(s, x, r);

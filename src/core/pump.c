@@ -115,7 +115,7 @@ void session_pump(struct session *s)
 			next = first_after(s, was);
 			continue;
 		}
-		if (r->awaits_scope)
+		if (r->awaits_scope || (r->doubted && s->era == ERA_MODERN && s->ping))
 			continue;
 		if (!may_send(s, r)) {
 			if (r->barrier > s->out_done)

@@ -76,6 +76,7 @@ struct request {
 	bool maybe_ran, went_stale, cancelled, resumable, counted;
 	bool repeatable;                  /* by its method; a tool call by its tool, request_repeatable() */
 	bool is_tool_call, is_listen, was_held;
+	bool doubted;                     /* refused as by a server of another era; goes again when that is known, once */
 	bool awaits_scope;                /* parked until a wider token is there, or refused; others go on */
 	bool on_quota;                    /* the server works on it since sent_at, which --session-quota counts */
 	int64_t patient_until;            /* no time limit before this */

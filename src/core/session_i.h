@@ -560,9 +560,9 @@ void eras_lost(struct session *s, const char *why);
 /* A server with a handshake refused r as one of 2026-07-28 does: true when r
  * was dealt with, and goes again to what is found. */
 bool eras_outgrown(struct session *s, const struct xfer *x, struct request *r, const struct rpc_msg *m);
-/* A server of 2026-07-28 refused something as it should not: it is asked for
- * its era, beside all else. */
-void eras_doubt(struct session *s, const struct xfer *x, const struct rpc_msg *m);
+/* A server of 2026-07-28 refused r as it should not: it is asked for its era,
+ * beside all else. True: r may be sent twice, and waits for what comes of it. */
+bool eras_doubt(struct session *s, const struct xfer *x, struct request *r, const struct rpc_msg *m);
 /* What it said, or (m NULL) that it said nothing that can be understood. True: it is of another era. */
 bool eras_disproved(struct session *s, const struct rpc_msg *m);
 /* What came of one of a modern client's subscriptions to resources: the server

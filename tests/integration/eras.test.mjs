@@ -822,4 +822,36 @@ describe('a server that changes its era', () => {
 					await until(() => br.notifications.length > before);
 					assert.equal(br.notifications.filter((n) => /acknowledged/.test(n.method)).length, who === 'modern' ? 1 : 0);
 				});
+	for (const who of ['legacy', 'modern'])
+		for (const refusal of ['with an error', 'without a word'])
+			scenario(`is found out by the subscription of a ${who} client, refused ${refusal}`, { connect: false }, async ({ srv, br }) => {
+				modern(srv);
+				await connect[who](br);
+				await subscribe[who](br);
+				await until(() => srv.seen('subscriptions/listen').some((e) => e.listening?.open));
+				srv.clear();
+				if (refusal === 'without a word') srv.when('subscriptions/listen', (ex) => ex.reply(400));
+				srv.cut();
+				await until(() => srv.session?.subscriptions.size === 1);
+				await srv.standing();
+				const before = br.notifications.length;
+				srv.notify('notifications/resources/updated', { uri: 'mem://one' });
+				await until(() => br.notifications.length > before);
+				assert.equal(br.notifications.filter((n) => /acknowledged/.test(n.method)).length, who === 'modern' ? 1 : 0);
+			});
+	scenario('refuses what may be sent twice: it goes again to what is found', { connect: false }, async ({ srv, br }) => {
+		modern(srv);
+		await connect.modern(br);
+		assert.equal((await ask(br, 'tools/list')).error, undefined);
+		srv.clear();
+		assert.equal((await ask(br, 'tools/list')).error, undefined);
+	});
+	scenario('is what it was, and refuses one request only: its client is told, after a second attempt', { connect: false }, async ({ srv, br }) => {
+		modern(srv);
+		await connect.modern(br);
+		srv.when('resources/list', (ex) => ex.reply(400));
+		const answer = await ask(br, 'resources/list');
+		assert.match(answer.error.message, /HTTP 400/);
+		assert.equal(srv.seen('resources/list').length, 2);
+	});
 });

@@ -205,15 +205,6 @@ static const char *pass_word(struct scanner *s, const char *p, const char *word)
 	return p;
 }
 
-static inline bool spells(struct span rawkey, const char *name)
-{
-	for (size_t i = 0; i < rawkey.n; i++) {
-		if (rawkey.p[i] != name[i] || name[i] == '\0')
-			return false;
-	}
-	return name[rawkey.n] == '\0';
-}
-
 /* Looked for from behind the last one found, because most writers keep an order. */
 static struct json_want *find_want(struct scanner *s, struct span rawkey, bool escaped)
 {
@@ -221,7 +212,7 @@ static struct json_want *find_want(struct scanner *s, struct span rawkey, bool e
 		struct json_want *w = &s->want[s->next_want];
 
 		s->next_want = s->next_want + 1 < s->nwant ? s->next_want + 1 : 0;
-		if (escaped ? json_key_is(rawkey, w->key) : spells(rawkey, w->key))
+		if (escaped ? json_key_is(rawkey, w->key.p) : span_eq(rawkey, w->key))
 			return w;
 	}
 	return NULL;

@@ -25,7 +25,7 @@ enum json_status {
 
 /* A top-level member that a caller of json_scan() wants to know. */
 struct json_want {
-	const char *key;    /* plain ASCII, without escapes */
+	struct span key;    /* a literal: plain ASCII, without escapes */
 	struct span value;  /* out: the value's bytes, SPAN_NONE when absent */
 	unsigned count;     /* out: how often the key stood there (escaped spellings count too) */
 };

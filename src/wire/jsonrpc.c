@@ -96,14 +96,12 @@ static void classify(struct rpc_msg *m, const struct json_want *want)
 
 void rpc_parse(const char *p, size_t n, struct rpc_msg *m)
 {
-	static const char *const keys[NWANT] = {
-		[JSONRPC] = "jsonrpc", [ID] = "id", [METHOD] = "method", [PARAMS] = "params", [RESULT] = "result", [ERROR] = "error",
+	struct json_want want[NWANT] = {
+		[JSONRPC] = { .key = SPAN_LIT("jsonrpc") }, [ID] = { .key = SPAN_LIT("id") }, [METHOD] = { .key = SPAN_LIT("method") },
+		[PARAMS] = { .key = SPAN_LIT("params") }, [RESULT] = { .key = SPAN_LIT("result") }, [ERROR] = { .key = SPAN_LIT("error") },
 	};
-	struct json_want want[NWANT];
 	struct json_scan scan;
 
-	for (size_t i = 0; i < NWANT; i++)
-		want[i].key = keys[i];
 	m->kind = RPC_NOT_JSON;
 	m->why = NULL;
 	m->text = m->id = m->method = m->params = m->result = m->error = SPAN_NONE;

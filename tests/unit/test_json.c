@@ -203,7 +203,7 @@ static void a_closing_bracket_fits_the_one_it_closes(void **state)
 
 static void wanted_members_are_found_at_the_top_only(void **state)
 {
-	struct json_want want[] = { { .key = "id" }, { .key = "method" }, { .key = "none" } };
+	struct json_want want[] = { { .key = SPAN_LIT("id") }, { .key = SPAN_LIT("method") }, { .key = SPAN_LIT("none") } };
 	const char *text = " { \"x\":{\"id\":1,\"method\":[\"id\",{\"id\":2}]}, \"i\\u0064\" : [1, 2] , \"method\":\"m\",\"idx\":3 }\t";
 	struct json_scan s;
 
@@ -220,7 +220,7 @@ static void wanted_members_are_found_at_the_top_only(void **state)
 
 static void a_repeated_member_is_counted_and_the_last_one_wins(void **state)
 {
-	struct json_want want[] = { { .key = "id" } };
+	struct json_want want[] = { { .key = SPAN_LIT("id") } };
 	const char *text = "{\"id\":1,\"\\u0069d\":{\"id\":9},\"id\":3}";
 	const char *array = "[{\"id\":1}]", *broken = "{\"id\":1,\"id\":";
 	struct json_scan s;

@@ -74,20 +74,23 @@ check: $(BIN) $(UNIT)
 	@for t in $(UNIT); do echo "== $$t"; $$t || exit 1; done
 	BRIDGE=$(abspath $(BIN)) node --test --test-concurrency=2 tests/integration/*.test.mjs
 
-valgrind: $(UNIT)
-	@for t in $(UNIT); do echo "== valgrind $$t"; \
-	  EVENTS=50000 STRIDE=11 valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite $$t >$(OUT)/valgrind.log 2>&1 || \
-	  { cat $(OUT)/valgrind.log; exit 1; }; done
+VALGRIND := $(UNIT:%=%.valgrind)
+valgrind: $(VALGRIND)
+$(VALGRIND): %.valgrind: %
+	@EVENTS=50000 STRIDE=11 valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite $< >$@.log 2>&1 || \
+	  { echo "== valgrind $<"; cat $@.log; exit 1; }
 
 # Fuzz targets are libFuzzer programs; FUZZ_SECONDS each, from tests/fuzz/corpus.
 FUZZ_SECONDS ?= 10
 FUZZ_OUT := build/fuzz
 fuzz:
 	$(MAKE) CC=clang OUT=$(FUZZ_OUT) SAN=address,undefined,fuzzer-no-link fuzz-run
-fuzz-run: $(patsubst tests/fuzz/%.c,$(OUT)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
-	@for f in $^; do n=$$(basename $$f); mkdir -p $(OUT)/corpus/$$n tests/fuzz/corpus/$$n; echo "== $$n"; \
-	  $$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -max_len=16384 -print_final_stats=0 \
-	    $(OUT)/corpus/$$n tests/fuzz/corpus/$$n >$(OUT)/$$n.log 2>&1 || { tail -40 $(OUT)/$$n.log; exit 1; }; tail -1 $(OUT)/$$n.log; done
+FUZZED := $(FUZZERS:%=%.run)
+fuzz-run: $(FUZZED)
+$(FUZZED): $(OUT)/fuzz/%.run: $(OUT)/fuzz/%
+	@mkdir -p $(OUT)/corpus/$* tests/fuzz/corpus/$*; \
+	  $< -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -max_len=16384 -print_final_stats=0 \
+	    $(OUT)/corpus/$* tests/fuzz/corpus/$* >$(OUT)/$*.log 2>&1 || { tail -40 $(OUT)/$*.log; exit 1; }; echo "$*: $$(tail -1 $(OUT)/$*.log)"
 $(OUT)/fuzz/%: tests/fuzz/%.c $(OUT)/libholdfast.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -o $@ $< $(OUT)/libholdfast.a $(LDLIBS) $(LDFLAGS)
@@ -119,6 +122,6 @@ uninstall:
 clean:
 	rm -rf build
 
-.PHONY: all unit check valgrind fuzz fuzz-run bench lint check-layers install uninstall clean
+.PHONY: all unit check valgrind $(VALGRIND) fuzz fuzz-run $(FUZZED) bench lint check-layers install uninstall clean
 .SECONDARY:
 -include $(OBJS:.o=.d) $(wildcard $(OUT)/unit/*.d)

@@ -73,7 +73,7 @@ static void edit(struct span v, struct buf *a, struct buf *b)
 
 static void check(const char *p, size_t size)
 {
-	struct json_want want[] = { { .key = "id" }, { .key = "method" }, { .key = "" } };
+	struct json_want want[] = { { .key = SPAN_LIT("id") }, { .key = SPAN_LIT("method") }, { .key = SPAN_LIT("") } };
 	struct json_scan s, again;
 	struct buf a, b;
 
@@ -86,7 +86,7 @@ static void check(const char *p, size_t size)
 		goto done;
 	}
 	for (size_t i = 0; i < 3; i++)
-		MUST(span_eq(json_get(s.text, want[i].key), want[i].value) && (want[i].count > 0) == (want[i].value.p != NULL));
+		MUST(span_eq(json_get(s.text, want[i].key.p), want[i].value) && (want[i].count > 0) == (want[i].value.p != NULL));
 	read_all(s.text, 4, &a, &b);
 	MUST(json_splice(&a, span_make(p, size), NULL, 0) == 0 && span_eq(buf_span(&a), span_make(p, size)));
 	json_one_line(buf_data(&a), a.len);

@@ -89,6 +89,12 @@ static void let_go(struct session *s)
 			xfer_cancel(s, s->xfers[i]->token);
 }
 
+void session_give_back(struct session *s)
+{
+	if (holds_session(s) && !past_in_use(s, s->epoch))
+		delete_session(s, buf_span(&s->headers), SPAN_NONE, 0, DELETE_MS);
+}
+
 void session_leave(struct session *s)
 {
 	bool held = holds_session(s);

@@ -55,6 +55,7 @@ static int caps_changed(struct session *s, struct span caps)
 	}
 	buf_move(&s->init_params, &params);
 	session_note(s, NOTE_INFO, "the client's capabilities changed; starting another session with the server");
+	session_give_back(s);
 	s->force_init = true;
 	session_forget(s);
 	replay_begin(s);

@@ -20,7 +20,7 @@ static bool runs_in(const struct session *s, uint64_t epoch)
 	return false;
 }
 
-static bool in_use(const struct session *s, uint64_t epoch)
+bool past_in_use(const struct session *s, uint64_t epoch)
 {
 	for (const struct outmsg *m = s->outbox; m; m = m->next)
 		if (m->epoch == epoch)
@@ -42,7 +42,7 @@ static void forget(struct session *s, bool all)
 	struct past **at = &s->past, *p;
 
 	while ((p = *at)) {
-		if (!all && in_use(s, p->epoch)) {
+		if (!all && past_in_use(s, p->epoch)) {
 			at = &p->next;
 			continue;
 		}

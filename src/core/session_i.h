@@ -304,6 +304,9 @@ void session_forget(struct session *s);
 /* A redirect of the DELETE (the other _follow(): of a transfer of theirs) is followed to
  * url. False: it is not, and the response to be judged as it is. */
 bool ending_follow(struct session *s, struct xfer *x, struct span url);
+/* Gives the session back to its server, which is about to be replaced, unless a
+ * call runs in it (transports, "Session Management", 5). */
+void session_give_back(struct session *s);
 /* Drops all that is under way, without an answer, and gives the session back to
  * its server, beside all else. */
 void session_leave(struct session *s);
@@ -448,6 +451,8 @@ void srvreq_free(struct session *s);
 void past_remember(struct session *s);
 /* The header lines of an earlier session. False: it is not known (any more). */
 bool past_headers(const struct session *s, uint64_t epoch, struct span *lines);
+/* A call runs in the session of this epoch, or a message is on its way to it. */
+bool past_in_use(const struct session *s, uint64_t epoch);
 void past_free(struct session *s);
 
 /* ---- stream.c --------------------------------------------------------------------------------- */

@@ -535,7 +535,18 @@ describe('a modern client on a legacy server', () => {
 		assertText(await call(br, 'echo', { text: 'x' }), 'x');
 		await d;
 		assert.deepEqual(srv.seen('initialize').map((e) => Object.keys(e.message.params.capabilities)), [[], ['elicitation', 'sampling', 'roots']]);
-		assert.equal(srv.seen('tools/call')[0].headers['mcp-session-id'], [...srv.sessions.keys()][1]);
+		assert.deepEqual([...srv.sessions.keys()], [srv.seen('tools/call')[0].headers['mcp-session-id']]);
+	});
+	scenario('whose capabilities change leaves no session behind, but where a call runs', LEGACY, async ({ srv, br }) => {
+		await ask(br, 'server/discover', able({}));
+		for (const caps of [{ roots: {} }, {}, { sampling: {} }]) assertText(await call(br, 'echo', { text: 'x' }, able(caps)), 'x');
+		await until(() => srv.seen('DELETE').length === 3);
+		assert.equal(srv.sessions.size, 1);
+		const c = call(br, 'slow', { ms: 200 }, able({ sampling: {} }));
+		await srv.sees('tools/call:slow');
+		assertText(await call(br, 'echo', { text: 'y' }, able({ roots: {} })), 'y');
+		assertText(await c, 'at last');
+		assert.equal(srv.seen('DELETE').length, 3);
 	});
 	scenario('whose requests come at once with different capabilities has each of them sent in a session', LEGACY, async ({ srv, br }) => {
 		await ask(br, 'server/discover');

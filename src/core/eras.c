@@ -74,6 +74,7 @@ struct translation *translation_get(struct request *r)
 	buf_init(&t->answer, TEXT_MAX);
 	buf_init(&t->asked, TEXT_MAX);
 	buf_init(&t->progress, TEXT_MAX);
+	buf_init(&t->refusal, TEXT_MAX);
 	r->extra = t;
 	return t;
 }
@@ -99,6 +100,7 @@ void eras_forget_request(struct session *s, struct request *r)
 	buf_fini(&t->answer);
 	buf_fini(&t->asked);
 	buf_fini(&t->progress);
+	buf_fini(&t->refusal);
 	free(t);
 	r->extra = NULL;
 }

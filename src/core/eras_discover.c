@@ -161,10 +161,11 @@ static void listens_lost(struct session *s)
 	if (!s->client_modern)
 		return;
 	for (struct request *r = s->ledger.head; r; r = r->next) {
-		struct translation *t = r->is_listen ? r->extra : NULL;
-		if (!t || !t->local)
+		struct translation *t = r->extra;
+		if (!r->is_listen || r->purpose != RQ_CLIENT || r->state == REQ_PARKED)
 			continue;
-		t->local = false;
+		if (t)
+			t->local = false;
 		r->patient_until = 0;
 		listen_broke(r);
 		request_park(s, r, 0);
@@ -179,8 +180,10 @@ static void listens_lost(struct session *s)
 void eras_lost(struct session *s, const char *why)
 {
 	session_note(s, NOTE_WARN, "the server is of another protocol era by now: %s", why);
-	if (eras_get(s))
+	if (eras_get(s)) {
+		s->eras->doubted_at = 0;
 		level_goes_along(s);
+	}
 	session_forget(s);
 	listens_lost(s);
 	s->era = s->known_era = ERA_NONE;
@@ -251,23 +254,63 @@ static void ask_era(struct session *s)
 		request_post(s, s->ping);
 }
 
-bool eras_doubt(struct session *s, const struct xfer *x, struct request *r, const struct rpc_msg *m)
+/* Refused as by a server with a handshake, which misses that: in any case before it
+ * looked at what is asked. */
+static bool looks_legacy(const struct xfer *x, const struct rpc_msg *m)
 {
-	bool late = x->epoch != s->epoch && !x->had_session; /* sent before another era was found */
 	int64_t code;
 
-	if ((r->purpose != RQ_CLIENT && r->purpose != RQ_LISTEN) || !(s->era == ERA_MODERN || late) || (x->status != 400 && x->status != 404 && x->status != 405))
+	if (x->status != 400 && x->status != 404 && x->status != 405)
 		return false;
-	if (m && rpc_error_code(m, &code) && (is_of_modern(m) || (code <= -32600 && code >= -32700)))
+	if (!m || !rpc_error_code(m, &code))
+		return true;
+	return !is_of_modern(m) && (code > -32600 || code < -32700 || verdict_misses_handshake(m->error));
+}
+
+/* False: there is no memory for it. */
+static bool keep_refusal(struct request *r, const struct xfer *x)
+{
+	struct translation *t = translation_get(r);
+
+	if (!t || buf_set(&t->refusal, buf_span(&x->body)) != 0)
 		return false;
-	if (s->era == ERA_MODERN)
+	t->refused = x->status;
+	return true;
+}
+
+bool eras_doubt(struct session *s, const struct xfer *x, struct request *r, const struct rpc_msg *m)
+{
+	bool same = s->era == ERA_MODERN;
+
+	if ((r->purpose != RQ_CLIENT && r->purpose != RQ_LISTEN) || x->era != ERA_MODERN || !looks_legacy(x, m))
+		return false;
+	if (same)
 		ask_era(s);
-	if (r->purpose != RQ_CLIENT || r->doubted || !(r->is_listen || request_repeatable(s, r)) || (s->era == ERA_MODERN && s->state == SESSION_READY && !s->ping))
+	if (r->purpose != RQ_CLIENT || r->doubted || (same && s->state == SESSION_READY && !s->ping))
+		return false;
+	if (same && !r->is_listen && !request_repeatable(s, r) && !keep_refusal(r, x))
 		return false;
 	r->doubted = true;
 	r->why = RETRY_SESSION;
 	request_park(s, r, 0);
 	return true;
+}
+
+bool eras_undoubted(struct session *s, struct request *r)
+{
+	struct translation *t = r->extra;
+	int status = t ? t->refused : 0;
+	struct buf body;
+
+	if (!status)
+		return false;
+	t->refused = 0;
+	buf_init(&body, TEXT_MAX);
+	buf_move(&body, &t->refusal);
+	if (s->era == ERA_MODERN)
+		judge_refusal(s, r, status, &body);
+	buf_fini(&body);
+	return s->era == ERA_MODERN;
 }
 
 bool eras_disproved(struct session *s, const struct rpc_msg *m)

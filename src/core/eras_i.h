@@ -27,6 +27,8 @@ struct translation {
 	struct buf asked;      /* with_client: raw id, method and params of the server's requests, a line each */
 	uint64_t asked_epoch;  /* the session that asked them */
 	struct buf progress;   /* raw progress token of the retry, which has one of its own */
+	int refused;           /* HTTP status of a refusal that stands if the server's era is what it was; 0 none */
+	struct buf refusal;    /* and its body */
 };
 
 /* An input that the bridge asked the legacy client for. */

@@ -214,21 +214,21 @@ bool judge_redirect(struct session *s, struct xfer *x, struct request *r)
 	return followed;
 }
 
-static void rejected(struct session *s, struct xfer *x, struct request *r)
+static void rejected(struct session *s, int status, struct request *r)
 {
 	char what[128];
 
-	snprintf(what, sizeof(what), "The server refused the request (HTTP %d)", x->status);
+	snprintf(what, sizeof(what), "The server refused the request (HTTP %d)", status);
 	if (r->purpose != RQ_CLIENT && r->purpose != RQ_HANDSHAKE) {
 		/* Of the first handshake, made for a client that sends none, it is the answer. */
-		bool final = x->status == 403 && r->purpose == RQ_INIT && s->era == ERA_NONE;
+		bool final = status == 403 && r->purpose == RQ_INIT && s->era == ERA_NONE;
 		struct failure f = { .what = what, .retry_after_ms = -1, .kind = final ? ERR_AUTH_REQUIRED : ERR_BAD_UPSTREAM };
 		replay_on_failure(s, r, &f, false);
 		return;
 	}
 	session_succeeded(s);
-	r->maybe_ran |= x->status < 400; /* "see other" is said of what was done */
-	request_refuse(s, r, x->status == 413 ? ERR_MESSAGE_TOO_LARGE : x->status == 403 ? ERR_AUTH_REQUIRED : ERR_BAD_UPSTREAM, what, -1);
+	r->maybe_ran |= status < 400; /* "see other" is said of what was done */
+	request_refuse(s, r, status == 413 ? ERR_MESSAGE_TOO_LARGE : status == 403 ? ERR_AUTH_REQUIRED : ERR_BAD_UPSTREAM, what, -1);
 }
 
 /* What it answers was done, whatever it was. */
@@ -294,7 +294,16 @@ static void answered(struct session *s, struct xfer *x, struct request *r, struc
 		return;
 	}
 	if (!m || (m->kind != RPC_RESULT && m->kind != RPC_ERROR) || !pass_answer(s, r, m))
-		rejected(s, x, r);
+		rejected(s, x->status, r);
+}
+
+void judge_refusal(struct session *s, struct request *r, int status, struct buf *body)
+{
+	struct rpc_msg m;
+
+	rpc_parse(buf_data(body), body->len, &m);
+	if (m.kind != RPC_ERROR || !pass_answer(s, r, &m))
+		rejected(s, status, r);
 }
 
 /* Taken, without an answer. */
@@ -372,7 +381,7 @@ void judge_response(struct session *s, struct xfer *x, struct request *r)
 		break;
 	case VERDICT_FORBIDDEN:
 	case VERDICT_REJECTED:
-		rejected(s, x, r);
+		rejected(s, x->status, r);
 		break;
 	}
 }

@@ -141,7 +141,7 @@ void session_pump(struct session *s)
 		}
 		uint64_t seq = r->seq;
 		size_t count = s->ledger.count;
-		if (!eras_local(s, r))
+		if (!eras_undoubted(s, r) && !eras_local(s, r))
 			request_post(s, r);
 		if (s->state != SESSION_READY && s->state != SESSION_DRAIN)
 			return;

@@ -54,6 +54,7 @@ struct xfer {
 	int status;                 /* 0 before the head */
 	bool sse, json, answered, garbage, too_large;
 	bool had_session;
+	enum era era;               /* the server's when it began */
 	int64_t retry_after_ms;     /* -1: none */
 	bool insufficient_scope;
 	struct sse parser;
@@ -416,6 +417,8 @@ void session_gone(struct session *s, struct xfer *x, struct request *r);
 void judge_too_large(struct session *s, struct request *r);
 void judge_bad_answer(struct session *s, struct xfer *x, struct request *r);
 void judge_response(struct session *s, struct xfer *x, struct request *r);
+/* Tells r's client of a refusal that was kept: the status and the body it had. */
+void judge_refusal(struct session *s, struct request *r, int status, struct buf *body);
 /* x is no POST of a request (r: that of an XF_RESUME) and was answered with a redirect: true when it is followed. */
 bool judge_redirect(struct session *s, struct xfer *x, struct request *r);
 void judge_resume(struct session *s, struct xfer *x, struct request *r, const struct http_result *res);
@@ -566,8 +569,11 @@ void eras_lost(struct session *s, const char *why);
  * was dealt with, and goes again to what is found. */
 bool eras_outgrown(struct session *s, const struct xfer *x, struct request *r, const struct rpc_msg *m);
 /* A server of 2026-07-28 refused r as it should not: it is asked for its era,
- * beside all else. True: r may be sent twice, and waits for what comes of it. */
+ * beside all else. True: r waits for what comes of it, and goes to what is found. */
 bool eras_doubt(struct session *s, const struct xfer *x, struct request *r, const struct rpc_msg *m);
+/* r is about to be posted after that: true when it was given its refusal, since the
+ * server is what it was and r may not be sent to it twice. */
+bool eras_undoubted(struct session *s, struct request *r);
 /* What it said, or (m NULL) that it said nothing that can be understood. True: it is of another era. */
 bool eras_disproved(struct session *s, const struct rpc_msg *m);
 /* What came of one of a modern client's subscriptions to resources: the server

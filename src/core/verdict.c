@@ -98,6 +98,13 @@ bool verdict_session_gone(const struct exchange_facts *f)
 	return false;
 }
 
+bool verdict_misses_handshake(struct span error)
+{
+	struct span text = json_get(error, "message");
+
+	return text.p && (has_words(text, "session") || has_words(text, "not initialized") || has_words(text, "protocol version"));
+}
+
 bool verdict_insufficient_scope(struct span www)
 {
 	for (size_t i = 0; i + 18 <= www.n; i++)

@@ -39,6 +39,9 @@ struct exchange_facts {
 enum verdict verdict_of(const struct exchange_facts *f);
 /* Only the question "is the session lost?", for an error answer that came on a stream. */
 bool verdict_session_gone(const struct exchange_facts *f);
+/* An error object of a server that looked for a session, or for another version, before
+ * it looked at the request. */
+bool verdict_misses_handshake(struct span error);
 /* 403 with error="insufficient_scope" in the challenge (RFC 6750, 3.1). */
 bool verdict_insufficient_scope(struct span www_authenticate);
 

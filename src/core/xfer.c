@@ -144,6 +144,7 @@ struct xfer *xfer_start(struct session *s, enum xfer_kind kind, enum http_method
 	if (!x)
 		return NULL;
 	x->kind = kind;
+	x->era = s->era;
 	x->had_session = hs == HEADERS_SESSION && (s->sid.len || s->era == ERA_SSE);
 	a = session_act(s, ACT_HTTP);
 	if (!a) {

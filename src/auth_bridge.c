@@ -377,6 +377,16 @@ void auth_bridge_sign_in(struct auth_bridge *ab, struct span www_authenticate, i
 	bridge_act(ab, now);
 }
 
+void auth_bridge_on_end(struct auth_bridge *ab)
+{
+	auth_on_end(ab->auth);
+}
+
+bool auth_bridge_is_spending(const struct auth_bridge *ab)
+{
+	return auth_is_spending(ab->auth);
+}
+
 void auth_bridge_tell_person(struct auth_bridge *ab)
 {
 	ab->tell_person = true;

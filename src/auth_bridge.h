@@ -88,6 +88,10 @@ const struct breaker_view *auth_bridge_breaker(const struct auth_bridge *ab);
 unsigned auth_bridge_asked(const struct auth_bridge *ab);
 /* The short login address alone, for URL elicitation; NULL when none is open. */
 const char *auth_bridge_url(struct auth_bridge *ab);
+/* The process ends: nobody is asked to sign in any more. */
+void auth_bridge_on_end(struct auth_bridge *ab);
+/* A sign-in is lost if the process ends now: see auth_is_spending(). */
+bool auth_bridge_is_spending(const struct auth_bridge *ab);
 
 /* login, logout and list: an exit status. They run a loop of their own. */
 int auth_cli_login(struct options *o, struct redactor *r);

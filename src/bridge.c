@@ -291,6 +291,7 @@ static void perform(struct bridge *b)
 			break;
 		case ACT_END:
 			b->ending = true;
+			auth_bridge_on_end(b->auth);
 			set_end(b);
 			break;
 		}
@@ -516,12 +517,13 @@ static bool bridge_busy(const struct bridge *b)
 	return stdio_pending(b->io) && session_wants_input(b->session) && !b->ending;
 }
 
-/* All is said: true when it is written too, or nobody reads it. */
+/* All is said: true when it is written too, or nobody reads it, and what a
+ * sign-in gives only once has come. */
 static bool is_over(struct bridge *b)
 {
-	size_t unread = stdio_queued(b->io);
+	size_t unread = b->out_closed ? 0 : stdio_queued(b->io);
 
-	if (!unread || b->out_closed)
+	if (!unread && !auth_bridge_is_spending(b->auth))
 		return true;
 	if (unread < b->unread && !b->signal && b->end_by < b->now + LAST_FLUSH_MS)
 		b->end_by = b->now + LAST_FLUSH_MS;

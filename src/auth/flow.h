@@ -212,6 +212,12 @@ const char *auth_awaits(const struct auth *a, int64_t *until);
 const struct breaker_view *auth_breaker(const struct auth *a);
 /* A person has to act, and AUTH_DO_BROWSE or AUTH_DO_SHOW was given. */
 bool auth_waits_for_person(const struct auth *a);
+/* The answer is due to what is taken only once: a code or a refresh token. Who
+ * ends before it has come loses the sign-in. */
+bool auth_is_spending(const struct auth *a);
+/* Nobody wants a token any more: what is under way asks no person, whatever
+ * comes of it. */
+void auth_on_end(struct auth *a);
 const char *auth_state_name(const struct auth *a);
 
 #endif

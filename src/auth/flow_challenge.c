@@ -183,6 +183,16 @@ bool auth_waits_for_person(const struct auth *a)
 	return a->step == STEP_PERSON || a->step == STEP_POLL;
 }
 
+bool auth_is_spending(const struct auth *a)
+{
+	return a->http_running && (a->step == STEP_CODE || a->step == STEP_REFRESH || a->step == STEP_POLL);
+}
+
+void auth_on_end(struct auth *a)
+{
+	a->challenged = false;
+}
+
 int auth_header(const struct auth *a, struct buf *out)
 {
 	if (!a->rec.access)

@@ -83,6 +83,35 @@ describe('tokens', { concurrency: 2 }, () => {
 		assert.match(await said(scratch, 'list'), /No sign-in is kept/);
 	}, { as: { expiresIn: 4 } }));
 
+	/** Ends a bridge that waits for nothing but the answer to a refresh; gives what answers that. */
+	async function endWhileRefreshing(as, b) {
+		const held = [];
+		await connectSignedIn(b);
+		as.revokeAll();
+		as.when('/token', (q, res, r) => r.form.get('grant_type') === 'refresh_token' && as.refresh.delete(r.form.get('refresh_token')) && held.push(res) > 0, 1);
+		const call = b.call('echo');
+		await until(() => held.length, 8000, 'a refresh');
+		b.cancel(call);
+		b.eof();
+		await b.logged(/drain > end/);
+		return held[0];
+	}
+	it('a process that ends while it refreshes keeps the token that it is given', { timeout: 60000 }, () => together(async ({ as, bridge }) => {
+		const b = bridge(['--log-level', 'debug']), next = bridge();
+		as.json(await endWhileRefreshing(as, b), as.issue(''));
+		assert.equal((await b.exited()).code, 0);
+		await next.connect();
+		assert.equal(as.seen('/authorize').length, 1);
+		assert.equal(as.reused ?? 0, 0);
+	}));
+	it('a process that ends while it refreshes asks nobody to sign in', { timeout: 60000 }, () => together(async ({ as, bridge }) => {
+		const b = bridge(['--log-level', 'debug']);
+		as.json(await endWhileRefreshing(as, b), { error: 'invalid_grant' }, 400);
+		assert.equal((await b.exited()).code, 0);
+		await b.logged(/token not refreshed/);
+		assert.equal(b.stderr.match(/sign-in is needed/g).length, 1);
+	}));
+
 	it('twenty processes share each rotating refresh token: one refresh each time, nobody is signed out', { timeout: 120000 }, () => together(async ({ as, guard, bridge }) => {
 		await connectSignedIn(bridge());
 		const all = Array.from({ length: 19 }, () => bridge());

@@ -308,7 +308,7 @@ static void hide_cookies(struct bridge *b, struct span lines)
 		const char *nl = memchr(lines.p, '\n', lines.n), *eq = memchr(lines.p, '=', lines.n);
 		size_t n = nl ? (size_t)(nl - lines.p) : lines.n;
 		if (eq && eq < lines.p + n)
-			redact_add(b->redactor, span_make(eq + 1, (size_t)(lines.p + n - eq - 1)));
+			redact_add_passing(b->redactor, span_make(lines.p, (size_t)(eq - lines.p)), span_make(eq + 1, (size_t)(lines.p + n - eq - 1)));
 		lines.p += nl ? n + 1 : n;
 		lines.n -= nl ? n + 1 : n;
 	}

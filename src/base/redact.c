@@ -9,7 +9,9 @@
  *
  * A process may live for months and refresh its tokens every hour, so the
  * values are bounded: the first PINNED ones (the configuration) stay for good,
- * of the later ones the oldest are forgotten when there are too many. */
+ * of the later ones the oldest are forgotten when there are too many. What a
+ * server may replace with every answer has places of its own, or it would push
+ * out a token that is in use. */
 #include "base/redact.h"
 
 #include <stdbool.h>
@@ -25,16 +27,23 @@
 
 #define PINNED 32                      /* values that are never forgotten */
 #define LATER 64                       /* others, in number */
-#define LATER_BYTES ((size_t)32 * 1024) /* and in size */
-#define VALUES (PINNED + LATER)
+#define PASSING 32                     /* those that a server replaces at will */
+#define KIND_BYTES ((size_t)32 * 1024) /* the others, and these, in size */
+#define VALUES (PINNED + LATER + PASSING)
 #define VALUE_MAX ((size_t)64 * 1024)  /* of a longer value only the beginning is known */
 #define FORMS 11                       /* encodings of one value */
 #define ENCODED_MIN 6                  /* shorter base64 of a short value would be found everywhere */
 #define ARENA_MAX ((size_t)1 << 30)
 #define HASH_BYTES 16
 
+enum kind { KIND_PINNED, KIND_LATER, KIND_PASSING };
+
 struct value {
 	struct secret *raw;
+	enum kind kind;
+	bool goes;                      /* is about to be forgotten */
+	unsigned char name[HASH_BYTES]; /* of one that passes; keyed */
+	uint64_t at;                    /* grows with each that passes */
 	unsigned char hash[HASH_BYTES]; /* keyed; its beginning is the fingerprint */
 };
 
@@ -49,6 +58,7 @@ struct redactor {
 	uint64_t mul[3];    /* of the window hash, from the key */
 	struct value values[VALUES];
 	int nvalues;
+	uint64_t passed;
 
 	struct form forms[VALUES * FORMS]; /* by rising offset */
 	int nforms;
@@ -354,48 +364,125 @@ void redact_free(struct redactor *r)
 	free(r);
 }
 
-/* Forgets the older half of the values that are not pinned. */
-static int forget_some(struct redactor *r)
+static int count(const struct redactor *r, enum kind kind, size_t *bytes)
 {
-	int n = (r->nvalues - PINNED + 1) / 2;
+	int n = 0;
 
-	for (int i = 0; i < n; i++)
-		secret_free(r->values[PINNED + i].raw);
-	r->nvalues -= n;
-	memmove(r->values + PINNED, r->values + PINNED + n, (size_t)(r->nvalues - PINNED) * sizeof(r->values[0]));
+	*bytes = 0;
+	for (int i = 0; i < r->nvalues; i++) {
+		if (r->values[i].kind != kind)
+			continue;
+		*bytes += secret_reveal(r->values[i].raw).n;
+		n++;
+	}
+	return n;
+}
+
+/* A later value has come under the name of this one. */
+static bool is_replaced(const struct redactor *r, const struct value *v)
+{
+	for (const struct value *w = r->values; w < r->values + r->nvalues; w++)
+		if (w->kind == KIND_PASSING && w->at > v->at && memcmp(w->name, v->name, HASH_BYTES) == 0)
+			return true;
+	return false;
+}
+
+/* The oldest n values of this kind are to go, and of these all or those that
+ * were replaced. Returns how many. */
+static int condemn(struct redactor *r, enum kind kind, int n, bool replaced)
+{
+	int found = 0;
+
+	for (struct value *v = r->values; v < r->values + r->nvalues && found < n; v++) {
+		v->goes = v->kind == kind && (!replaced || is_replaced(r, v));
+		found += v->goes;
+	}
+	return found;
+}
+
+static int forget_condemned(struct redactor *r)
+{
+	int kept = 0;
+
+	for (int i = 0; i < r->nvalues; i++) {
+		if (r->values[i].goes)
+			secret_free(r->values[i].raw);
+		else
+			r->values[kept++] = r->values[i];
+	}
+	r->nvalues = kept;
 	return index_rebuild(r);
 }
 
-static bool too_many(const struct redactor *r, size_t more)
+/* Room for one more value of this kind: what was replaced goes, else the older half. */
+static int make_room(struct redactor *r, enum kind kind, size_t more)
 {
-	if (r->nvalues <= PINNED)
-		return false;
-	for (int i = PINNED; i < r->nvalues; i++)
-		more += secret_reveal(r->values[i].raw).n;
-	return r->nvalues == VALUES || more > LATER_BYTES;
+	int max = kind == KIND_LATER ? LATER : PASSING, n;
+	size_t bytes;
+
+	if (kind == KIND_PINNED)
+		return 0;
+	while ((n = count(r, kind, &bytes)) > 0 && (n == max || bytes + more > KIND_BYTES)) {
+		if (kind != KIND_PASSING || condemn(r, kind, n, true) == 0)
+			condemn(r, kind, (n + 1) / 2, false);
+		if (forget_condemned(r) < 0)
+			return -1;
+	}
+	return 0;
 }
 
-int redact_add(struct redactor *r, struct span value)
+static struct value *find_value(struct redactor *r, const unsigned char hash[HASH_BYTES])
 {
-	struct value v;
+	for (int i = 0; i < r->nvalues; i++)
+		if (memcmp(r->values[i].hash, hash, HASH_BYTES) == 0)
+			return &r->values[i];
+	return NULL;
+}
+
+static int add(struct redactor *r, struct span value, struct value v)
+{
+	struct value *known;
 
 	if (value.n < REDACT_MIN)
 		return 0;
 	if (value.n > VALUE_MAX)
 		value.n = VALUE_MAX;
 	keyed_hash(r, value, v.hash);
-	for (int i = 0; i < r->nvalues; i++)
-		if (memcmp(r->values[i].hash, v.hash, HASH_BYTES) == 0)
-			return 0;
-	while (too_many(r, value.n))
-		if (forget_some(r) < 0)
-			return -1;
+	known = find_value(r, v.hash);
+	if (known && v.kind == KIND_PASSING)
+		known->at = v.at;
+	if (known && (v.kind == KIND_PASSING || known->kind != KIND_PASSING))
+		return 0;
+	if (make_room(r, v.kind, value.n) < 0)
+		return -1;
+	if (known) { /* it does not pass, after all */
+		find_value(r, v.hash)->kind = v.kind;
+		return 0;
+	}
 	v.raw = secret_new(value.p, value.n);
 	if (!v.raw)
 		return -1;
 	/* On failure it stays: better known in part than not at all. */
 	r->values[r->nvalues++] = v;
 	return value_index(r, r->nvalues - 1);
+}
+
+int redact_add(struct redactor *r, struct span value)
+{
+	struct value v = { .kind = KIND_LATER };
+	size_t bytes;
+
+	if (count(r, KIND_PINNED, &bytes) < PINNED)
+		v.kind = KIND_PINNED;
+	return add(r, value, v);
+}
+
+int redact_add_passing(struct redactor *r, struct span name, struct span value)
+{
+	struct value v = { .kind = KIND_PASSING, .at = ++r->passed };
+
+	keyed_hash(r, name, v.name);
+	return add(r, value, v);
 }
 
 int redact_add_path(struct redactor *r, struct span path)

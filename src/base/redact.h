@@ -43,6 +43,11 @@ void redact_free(struct redactor *r);
  * whenever they would pass 64 values or 32 KiB, so register the configuration
  * first and tokens as they come. 0 or -1. */
 int redact_add(struct redactor *r, struct span value);
+/* The same for what a server replaces at will under a name of its own, such as
+ * a cookie. Nothing else is forgotten for its sake: whenever there would be
+ * more than 32 values or 32 KiB, those go that were replaced, else the older
+ * half. 0 or -1. */
+int redact_add_passing(struct redactor *r, struct span name, struct span value);
 /* Registers what a URL's path holds of keys: the segments of REDACT_SEGMENT or
  * more bytes that do not consist of words and numbers. 0 or -1. */
 int redact_add_path(struct redactor *r, struct span path);

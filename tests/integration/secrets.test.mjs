@@ -110,6 +110,18 @@ describe('secrets at trace level', { concurrency: 4 }, () => {
 		assertNoSecretAnywhere(br, SECRET);
 	});
 
+	scenario('cookies that change with every answer do not uncover those that stay, nor the session id', { defaults: TRACE }, async ({ srv, br }) => {
+		let n = 0;
+		const set = srv.when((e) => e.kind === 'tools/call' && srv.sessions.has(e.headers['mcp-session-id']), (e) => e.result({ content: [] }, { headers: { 'Set-Cookie': ++n === 41 ? `pin=${SECRET}; Path=/` : `balance=${n}-${'x'.repeat(20)}; Path=/` } }));
+		while (set.hits.length < 40) await br.call('echo');
+		srv.forget();
+		while (set.hits.length < 140) await br.call('echo');
+		srv.clear();
+		assert.match(srv.seen('tools/call').at(-1).headers.cookie, new RegExp(SECRET));
+		for (const said of [SECRET, srv.session.id]) await br.call('echo', { text: said });
+		for (const secret of [SECRET, srv.session.id]) assertNoSecret(br.stderr, secret, 'stderr');
+	});
+
 	scenario('a secret split across writes shows up nowhere', { defaults: TRACE, args: ['-H', `X-Api-Key: ${SECRET}`] }, async ({ srv, br }) => {
 		srv.first('tools/call:append', async (e) => {
 			const body = `{"oops":"${SECRET}"}`;

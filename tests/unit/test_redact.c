@@ -326,6 +326,50 @@ static void many_values_push_out_the_later_ones_but_not_the_first(void **state)
 	redact_free(r);
 }
 
+static void assert_hidden(const struct redactor *r, const char *value, bool hidden)
+{
+	char *s = clean(r, value);
+
+	assert_int_equal(strncmp(s, "[redacted:", 10) == 0, hidden);
+	free(s);
+}
+
+/* No two have ten bytes in a row in common. */
+static struct span distinct(char out[40], unsigned salt, unsigned i)
+{
+	snprintf(out, 40, "%08x.%08x", (i + salt) * 2654435761u, (i + salt) * 40503u ^ 0x5bd1e995u);
+	return span_str(out);
+}
+
+static void what_passes_pushes_out_nothing_but_what_it_replaces(void **state)
+{
+	struct redactor *r = redact_new(key);
+	char value[40];
+
+	(void)state;
+	for (unsigned i = 0; i < 40; i++)
+		assert_int_equal(redact_add(r, distinct(value, 1, i)), 0);
+	assert_int_equal(redact_add_passing(r, SPAN_LIT("sid"), SPAN_LIT("set but once")), 0);
+	assert_int_equal(redact_add_passing(r, SPAN_LIT("id"), SPAN_LIT("is a token, too")), 0);
+	assert_int_equal(redact_add(r, SPAN_LIT("is a token, too")), 0);
+	for (unsigned i = 0; i < 1000; i++) {
+		assert_int_equal(redact_add_passing(r, SPAN_LIT("AWSALB"), distinct(value, 1000, i)), 0);
+		assert_int_equal(redact_add_passing(r, SPAN_LIT("pin"), i % 2 ? SPAN_LIT("one and the") : SPAN_LIT("other in turn")), 0);
+	}
+	assert_hidden(r, value, true);
+	assert_hidden(r, distinct(value, 1000, 0).p, false);
+	for (unsigned i = 0; i < 40; i++)
+		assert_hidden(r, distinct(value, 1, i).p, true);
+	assert_hidden(r, "set but once", true);
+	assert_hidden(r, "is a token, too", true);
+	assert_hidden(r, "one and the", true);
+	for (unsigned i = 0; i < 100; i++)
+		assert_int_equal(redact_add_passing(r, distinct(value, 5000, i), span_str(value)), 0);
+	assert_hidden(r, value, true);
+	assert_hidden(r, "set but once", false);
+	redact_free(r);
+}
+
 static void values_of_any_size_and_bytes_are_taken(void **state)
 {
 	struct redactor *r = redact_new(key);
@@ -391,6 +435,7 @@ int main(void)
 		cmocka_unit_test(what_looks_like_a_key_in_a_path_is_hidden),
 		cmocka_unit_test(a_full_buffer_takes_nothing),
 		cmocka_unit_test(many_values_push_out_the_later_ones_but_not_the_first),
+		cmocka_unit_test(what_passes_pushes_out_nothing_but_what_it_replaces),
 		cmocka_unit_test(values_of_any_size_and_bytes_are_taken),
 		cmocka_unit_test(hostile_texts_are_searched_in_linear_time),
 	};

@@ -4,7 +4,10 @@
  * number of secrets, and what is found in pieces is found by the same means.
  * The hash is keyed, so that nobody can choose values that collide.
  *
- * Values too short for that are looked for whole, one by one. What was never
+ * Which characters a URL or JSON escapes is up to its writer. So a text with
+ * escapes is searched again as it reads without them.
+ *
+ * Values too short for that table are looked for whole, one by one. What was never
  * registered is left to base/pattern.h.
  *
  * A process may live for months and refresh its tokens every hour, so the
@@ -22,6 +25,7 @@
 
 #include <sodium.h>
 
+#include "base/escape.h"
 #include "base/pattern.h"
 #include "base/secret.h"
 
@@ -33,6 +37,7 @@
 #define VALUE_MAX ((size_t)64 * 1024)  /* of a longer value only the beginning is known */
 #define FORMS 11                       /* encodings of one value */
 #define ENCODED_MIN 6                  /* shorter base64 of a short value would be found everywhere */
+#define ESCAPE_LAYERS 2                /* JSON in a string of JSON, a URL in one */
 #define ARENA_MAX ((size_t)1 << 30)
 #define HASH_BYTES 16
 
@@ -592,6 +597,75 @@ static void find_short(const struct redactor *r, struct span t, struct ranges *h
 	}
 }
 
+static void ranges_init(struct ranges *h)
+{
+	*h = (struct ranges){ .cap = sizeof(h->fixed) / sizeof(h->fixed[0]) };
+	h->v = h->fixed;
+}
+
+static void ranges_fini(struct ranges *h)
+{
+	if (h->v != h->fixed)
+		free(h->v);
+}
+
+/* The text without escapes into plain, and where each byte of it began in the
+ * text into at, its end as well. Returns how many bytes it has. */
+static size_t unescape(struct span t, escape_take *take, char *plain, size_t *at)
+{
+	size_t n = 0, i = 0;
+
+	while (i < t.n) {
+		char c[ESCAPE_MAX] = { t.p[i] };
+		size_t k = 1, len = take(span_make(t.p + i, t.n - i), c, &k);
+
+		for (size_t j = 0; j < k; j++) {
+			at[n] = i;
+			plain[n++] = c[j];
+		}
+		i += len > 0 ? len : 1;
+	}
+	at[n] = t.n;
+	return n;
+}
+
+static void find(const struct redactor *r, struct span t, int layers, struct ranges *h);
+
+/* What stands in the text below escapes of a kind, which begin with sign. */
+static void find_escaped(const struct redactor *r, struct span t, char sign, escape_take *take, int layers, struct ranges *h)
+{
+	struct ranges found;
+	char *plain;
+	size_t *at, n;
+
+	if (r->nvalues == 0 || !memchr(t.p, sign, t.n))
+		return;
+	ranges_init(&found);
+	plain = malloc(t.n);
+	at = t.n < SIZE_MAX / sizeof(*at) ? malloc((t.n + 1) * sizeof(*at)) : NULL;
+	if (plain && at && (n = unescape(t, take, plain, at)) < t.n) {
+		find(r, span_make(plain, n), layers, &found);
+		for (size_t i = 0; i < found.n; i++)
+			ranges_add(h, at[found.v[i].from], at[found.v[i].to], found.v[i].value);
+	}
+	h->failed |= !plain || !at || found.failed;
+	if (plain)
+		sodium_memzero(plain, t.n);
+	free(plain);
+	free(at);
+	ranges_fini(&found);
+}
+
+static void find(const struct redactor *r, struct span t, int layers, struct ranges *h)
+{
+	find_windows(r, t, h);
+	find_short(r, t, h);
+	if (layers == 0)
+		return;
+	find_escaped(r, t, '%', escape_percent, layers - 1, h);
+	find_escaped(r, t, '\\', escape_json, layers - 1, h);
+}
+
 static int range_order(const void *a, const void *b)
 {
 	const struct range *x = a, *y = b;
@@ -653,16 +727,14 @@ fail:
 
 int redact_text(const struct redactor *r, struct span text, struct buf *out)
 {
-	struct ranges h = { .cap = sizeof(h.fixed) / sizeof(h.fixed[0]) };
+	struct ranges h;
 	int rc = -1;
 
 	if (text.n == 0)
 		return 0;
-	h.v = h.fixed;
-	if (r) {
-		find_windows(r, text, &h);
-		find_short(r, text, &h);
-	}
+	ranges_init(&h);
+	if (r)
+		find(r, text, ESCAPE_LAYERS, &h);
 	pattern_find(text, on_pattern, &h);
 	if (h.failed)
 		goto out;
@@ -670,7 +742,6 @@ int redact_text(const struct redactor *r, struct span text, struct buf *out)
 		ranges_merge(&h);
 	rc = put_clean(r, text, &h, out);
 out:
-	if (h.v != h.fixed)
-		free(h.v);
+	ranges_fini(&h);
 	return rc;
 }

@@ -1,9 +1,9 @@
 /* The redactor: text in, text without secrets out. Pure: no descriptor, no
  * clock, no global state.
  *
- * A registered value is hidden whole, percent-encoded (either case of hex),
- * base64-encoded (standard and URL alphabet, at any of the three byte
- * alignments), JSON-escaped, and in pieces: any run of REDACT_RUN or more
+ * A registered value is hidden whole, percent-encoded and JSON-escaped
+ * (whichever characters the writer chose to escape), base64-encoded (standard
+ * and URL alphabet, at any of the three byte alignments), and in pieces: any run of REDACT_RUN or more
  * bytes that also stands in one of those forms is hidden, so that a value cut
  * by truncation or split across two writes does not come through. Values
  * shorter than REDACT_RUN (and at least REDACT_MIN) are hidden where they

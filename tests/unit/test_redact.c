@@ -77,6 +77,33 @@ static void a_registered_value_is_hidden_in_every_encoding(void **state)
 	redact_free(r);
 }
 
+static void a_registered_value_is_hidden_whatever_is_escaped_in_it(void **state)
+{
+	static const char *const values[] = { "3q2+7wE/9aB4+cD5e=", "p\xc3\xa4ss!wd\xf0\x9f\x94\x91(x)y" };
+	struct redactor *r = with(values, COUNT(values));
+	static const struct { int value; const char *text; } forms[] = {
+		{ 0, "3q2\\u002B7wE/9aB4\\u002bcD5e\\u003D" },                /* .NET */
+		{ 0, "3q2\\\\u002B7wE\\/9aB4\\\\u002BcD5e=" },                /* in a string of a JSON text */
+		{ 0, "3q2%2b7wE%2F9aB4+cD5e%3d" },                            /* some, in either case */
+		{ 0, "3q2%252B7wE%252F9aB4%252BcD5e%253D" },
+		{ 0, "%33%71%32%2b%37%77%45%2f%39%61%42%34%2b%63%44%35%65%3d" },
+		{ 1, "p\\u00e4ss!wd\\ud83d\\udd11(x)y" },                     /* Python */
+		{ 1, "p%C3%A4ss!wd%F0%9F%94%91(x)y" },                        /* encodeURIComponent() */
+		{ 1, "p\xc3\xa4ss\\u0021wd\xf0\x9f\x94\x91\\u0028x)y" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(forms); i++) {
+		char fp[7], mark[64], text[256];
+
+		redact_fingerprint(r, span_str(values[forms[i].value]), fp);
+		snprintf(mark, sizeof(mark), "100%% \\u of <[redacted:%s]>, \\u00e4%%4", fp);
+		snprintf(text, sizeof(text), "100%% \\u of <%s>, \\u00e4%%4", forms[i].text);
+		assert_clean(r, text, mark);
+	}
+	redact_free(r);
+}
+
 static void a_registered_value_is_hidden_in_base64_at_any_alignment(void **state)
 {
 	static const int variants[] = {
@@ -425,6 +452,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_registered_value_is_hidden_in_every_encoding),
+		cmocka_unit_test(a_registered_value_is_hidden_whatever_is_escaped_in_it),
 		cmocka_unit_test(a_registered_value_is_hidden_in_base64_at_any_alignment),
 		cmocka_unit_test(a_piece_of_a_registered_value_is_hidden),
 		cmocka_unit_test(a_short_value_is_hidden_only_whole),

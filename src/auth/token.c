@@ -18,7 +18,8 @@
 
 static const char id_jag[] = "urn:ietf:params:oauth:token-type:id-jag";
 
-/* A secret member: 0 with *out set or left NULL (absent); -1 not usable in a header. */
+/* A secret member: 0 with *out set or left NULL (absent, or empty, as servers
+ * write what they do not give); -1 not usable in a header. */
 static int read_secret(struct span obj, const char *key, struct secret **out)
 {
 	struct span v = json_get(obj, key);
@@ -26,7 +27,7 @@ static int read_secret(struct span obj, const char *key, struct secret **out)
 	size_t i;
 	int rc = -1;
 
-	if (!v.p || json_type(v) == 'n')
+	if (!v.p || json_type(v) == 'n' || json_string_is(v, ""))
 		return 0;
 	buf_init(&b, TOKEN_STRING_MAX);
 	if (json_type(v) == '"' && buf_reserve(&b, v.n) == 0 && json_string(v, &b) == 0 && b.len > 0) {

@@ -27,6 +27,7 @@ static void answers_are_judged(void **state)
 		{ "{\"access_token\":\"t\"}", 200, TOKEN_BAD, 0, "" },
 		{ "{\"access_token\":\"t\",\"token_type\":\"mac\"}", 200, TOKEN_BAD, 0, "" },
 		{ "{\"access_token\":\"t\",\"token_type\":7}", 200, TOKEN_BAD, 0, "" },
+		{ "{\"access_token\":\"t\",\"token_type\":\"Bearer\",\"refresh_token\":\"\",\"id_token\":\"\",\"scope\":\"\"}", 200, TOKEN_OK, -1, "Bearer" },
 		{ "{\"access_token\":\"\",\"token_type\":\"Bearer\"}", 200, TOKEN_BAD, 0, "" },
 		{ "{\"access_token\":\"a\\r\\nX: y\",\"token_type\":\"Bearer\"}", 200, TOKEN_BAD, 0, "" },
 		{ "{\"token_type\":\"Bearer\"}", 200, TOKEN_BAD, 0, "" },

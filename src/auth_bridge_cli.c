@@ -11,6 +11,7 @@
 #include "auth_bridge.h"
 #include "auth_bridge_parts.h"
 #include "base/log.h"
+#include "report/text.h"
 
 #define PROBE_TOKEN ((uint64_t)1)
 #define PROBE_TIMEOUT_MS 15000
@@ -218,18 +219,32 @@ static const char *or_dash(const char *s)
 
 struct listing { struct redactor *redactor; int n; };
 
+/* An address as it may stand on a terminal: the issuer's was chosen by a server. */
+static const char *shown(struct listing *l, const char *text, struct buf *out)
+{
+	struct buf url;
+
+	buf_init(&url, URL_MAX);
+	bridge_put_url(l->redactor, or_dash(text), &url);
+	if (url.len <= 1 || text_clean(out, span_make(buf_data(&url), url.len - 1), url.len) || buf_append(out, "", 1))
+		buf_reset(out);
+	buf_fini(&url);
+	return out->len > 0 ? buf_data(out) : "-";
+}
+
 static void print_record(void *arg, const struct auth_record *r)
 {
 	struct listing *l = arg;
-	struct buf url;
+	struct buf url, issuer;
 	char until[32];
 
 	buf_init(&url, URL_MAX);
+	buf_init(&issuer, URL_MAX);
 	when(r->expires, until, sizeof until);
-	bridge_put_url(l->redactor, or_dash(r->url), &url);
 	if (l->n++ == 0)
 		printf("%-44s %-30s %-16s %s\n", "SERVER", "AUTHORIZATION SERVER", "TOKEN UNTIL", "RENEWED BY ITSELF");
-	printf("%-44s %-30s %-16s %s\n", url.len > 1 ? buf_data(&url) : "-", or_dash(r->issuer), r->access ? until : "none", r->refresh ? "yes" : "no");
+	printf("%-44s %-30s %-16s %s\n", shown(l, r->url, &url), shown(l, r->issuer, &issuer), r->access ? until : "none", r->refresh ? "yes" : "no");
+	buf_fini(&issuer);
 	buf_fini(&url);
 }
 

@@ -412,8 +412,10 @@ describe('the commands', { concurrency: 2 }, () => {
 		}
 	});
 
-	it('list shows no value of a query, and no key in a path', { timeout: 60000 }, async () => {
+	it('list shows no value of a query, no key in a path, and nothing that a terminal obeys', { timeout: 60000 }, async () => {
 		const srv = await Server.start({ path: '/u/k3J9xQ2mZ7vB5nR8tL4w/mcp' }), as = await AuthServer.start(), scratch = scratchDirectory(), url = `${srv.url}?api_key=query-key-0123456789`;
+		Object.defineProperty(as, 'issuer', { value: `${as.origin}/\u009b31m\u202ebad` });
+		as.when('/.well-known/oauth-authorization-server/', (q, res) => as.json(res, as.metadata()));
 		protect(srv, as);
 		try {
 			const b = new Bridge([url, ...QUICK], { scratch, env: NOBODY });
@@ -426,6 +428,8 @@ describe('the commands', { concurrency: 2 }, () => {
 			list.child.stdout.on('data', (d) => { out += d; });
 			assert.equal((await list.ended).code, 0);
 			assert.match(out, new RegExp(`^${srv.origin}/u/\\[redacted:\\w+\\]/mcp\\?`, 'm'));
+			assert.match(out, new RegExp(`${as.origin}/\\?+31m\\?+bad `));
+			assert.doesNotMatch(out, /[\u0080-\u009f\u202e]/);
 			assert.ok(!out.includes('query-key') && !out.includes('k3J9xQ2m'), out);
 		} finally {
 			await srv.stop();

@@ -74,6 +74,16 @@ static int write_query(struct auth *a, struct buf *q)
 	return extra.n > 0 ? (buf_puts(q, "&") || buf_add(q, extra) ? -1 : 0) : 0;
 }
 
+/* A URL has no bytes beyond ASCII (RFC 3986; 3987, 3.1), and those of a server's
+ * metadata may be what a terminal obeys. */
+static int put_ascii(struct buf *url, const char *text)
+{
+	for (; *text; text++)
+		if (*text > ' ' && *text <= '~' ? buf_append(url, text, 1) : buf_printf(url, "%%%02X", (unsigned char)*text))
+			return -1;
+	return 0;
+}
+
 void person_browse(struct auth *a)
 {
 	const char *endpoint = a->as.authorization_endpoint;
@@ -82,7 +92,7 @@ void person_browse(struct auth *a)
 	buf_init(&url, PERSON_URL_MAX);
 	buf_init(&query, PERSON_URL_MAX);
 	flow_enter(a, STEP_PERSON);
-	if (write_query(a, &query) || buf_puts(&url, endpoint) || buf_puts(&url, strchr(endpoint, '?') ? "&" : "?") ||
+	if (write_query(a, &query) || put_ascii(&url, endpoint) || buf_puts(&url, strchr(endpoint, '?') ? "&" : "?") ||
 	    buf_add(&url, buf_span(&query)) || buf_append(&url, "", 1)) {
 		flow_fail(a, "the address for signing in could not be made");
 	} else {

@@ -126,6 +126,15 @@ describe('signing in', { concurrency: 4 }, () => {
 		await assert.rejects(fetch(url), 'the listener is closed afterwards');
 	});
 
+	signing('what stands in the address of a sign-in can be printed', {}, async ({ br, as }) => {
+		as.options.metadata = { authorization_endpoint: `${as.origin}/auth\u009b2J\u202e?x=1` };
+		const waiting = initialize(br);
+		const [, short] = await br.logged(SHORT), leads = (await fetch(short, { redirect: 'manual' })).headers.get('location');
+		assert.ok(leads.startsWith(`${as.origin}/auth%C2%9B2J%E2%80%AE?x=1&response_type=code&`), leads);
+		await visit(leads.replace(/auth%.*x=1&/, 'authorize?'));
+		assert.ok((await waiting).result);
+	});
+
 	signing('a sign-in that is declined refuses what waits, and a later request may start anew', { as: { refuse: 'access_denied' } }, async ({ br, as }) => {
 		const waiting = initialize(br);
 		const page = await signIn(br);

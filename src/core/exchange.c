@@ -100,6 +100,15 @@ enum body_mode session_on_head(struct session *s, uint64_t token, const struct h
 	return h->status >= 300 || h->status == 200 ? BODY_STREAM : BODY_DISCARD;
 }
 
+/* 2024-11-05: the answer comes on the standing stream. The response to the POST may
+ * bring it too, but whatever else it says only tells that the request was taken. */
+static bool answered_elsewhere(const struct session *s, const struct request *r)
+{
+	bool handshake = r->purpose == RQ_HANDSHAKE || r->purpose == RQ_INIT;
+
+	return (s->era == ERA_NONE || handshake ? s->trying : s->era) == ERA_SSE;
+}
+
 /* One event of a request's own response stream. */
 static void on_event(struct session *s, struct xfer *x, const struct sse_event *ev)
 {
@@ -180,7 +189,7 @@ bool session_on_data(struct session *s, uint64_t token, char **p, size_t *n, boo
 			if (m.kind == RPC_ERROR && verdict_session_gone(&f)) {
 				buf_add(&x->body, all);
 				x->json = false; /* judged at its end */
-			} else {
+			} else if ((m.kind != RPC_NOT_JSON && m.kind != RPC_INVALID) || !answered_elsewhere(s, r)) {
 				s->cur_whole = all.p == *p && all.n == m.text.n ? all : SPAN_NONE;
 				exchange_parsed(s, r, m);
 			}
@@ -240,7 +249,9 @@ static void request_done(struct session *s, struct xfer *x, struct request *r, c
 	r->xfer = 0;
 	if (x->sse && x->parser.retry_ms >= 0)
 		r->retry_ms = x->parser.retry_ms;
-	if (x->sse && !x->answered) {
+	if (res->outcome == HTTP_OK && !x->too_large && answered_elsewhere(s, r)) {
+		judge_response(s, x, r);
+	} else if (x->sse && !x->answered) {
 		if (x->too_large)
 			judge_too_large(s, r);
 		else if (x->garbage && res->outcome == HTTP_OK && !r->last_id.len)

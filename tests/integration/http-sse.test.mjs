@@ -54,6 +54,23 @@ describe('HTTP+SSE', { concurrency: 4 }, () => {
 		assertText(await br.call('echo'), 'on the stream');
 	});
 
+	for (const [what, take] of Object.entries({
+		'200 and nothing more': (e) => e.reply(200),
+		'200 and JSON that is no message': (e) => e.json({ status: 'ok' }),
+		'200 and a stream without a word': (e) => e.stream().end(),
+	}))
+		scenario(`every POST answered ${what} is taken as accepted, without a word in the log`, { connect: false, server: { mode: 'sse' } }, async ({ srv, br }) => {
+			srv.when((e) => e.path === '/message', (e) => {
+				const reply = e.reply;
+				e.reply = (status, ...rest) => { e.reply = reply; return status === 202 ? take(e) : e.reply(status, ...rest); };
+				srv.serve(e);
+			});
+			await br.connect({ version: '2024-11-05' });
+			assertText(await br.call('append'), '1');
+			assertResult(await br.request('tools/list'));
+			assert.doesNotMatch(br.stderr, / warn /);
+		});
+
 	scenario('an answer on the stream that overtakes the POST response is delivered once', { server: { mode: 'sse' } }, async ({ srv, br }) => {
 		srv.when('tools/call', (e) => { srv.send(e.envelope({ result: { content: [{ type: 'text', text: 'early' }] } })); setTimeout(() => e.reply(202), 100); });
 		assertText(await br.call('echo'), 'early');

@@ -116,9 +116,10 @@ void request_park(struct session *s, struct request *r, int64_t not_before)
 	if (not_before)
 		session_due(s, not_before);
 	request_note_held(s, r);
-	if (s->state != SESSION_READY && !r->hold_until) {
-		r->hold_until = s->now + s->c->hold_ms;
-		session_due(s, r->hold_until);
+	if (s->state != SESSION_READY) {
+		if (!r->hold_until)
+			r->hold_until = s->now + s->c->hold_ms;
+		session_due(s, r->hold_until); /* it may have passed while the request was under way */
 	}
 }
 
@@ -413,7 +414,7 @@ void request_failed(struct session *s, struct request *r, const struct failure *
 		session_failed_attempt(s, false);
 	if (!safe) {
 		request_refuse(s, r, ERR_OUTCOME_UNKNOWN, f->what, -1);
-	} else if (f->retry_after_ms > (r->hold_until ? r->hold_until - s->now : s->c->hold_ms)) {
+	} else if (f->retry_after_ms >= 0 && f->retry_after_ms > (r->hold_until ? r->hold_until - s->now : s->c->hold_ms)) {
 		if (r->purpose == RQ_HANDSHAKE) /* for the next one */
 			backoff_floor(&s->backoff, f->retry_after_ms, s->now);
 		request_refuse(s, r, ERR_RATE_LIMITED, f->what, f->retry_after_ms);

@@ -18,6 +18,18 @@ describe('a dead line', { concurrency: 4 }, () => {
 		await br.exited();
 	});
 
+	scenario('found after the hold time is told as what it is, and is no word of the server about waiting', { server: false, connect: false, url: () => 'https://127.0.0.1:1/mcp', args: [] }, async ({ bridge, t }) => {
+		const silent = net.createServer((s) => s.on('error', () => {}));
+		await new Promise((ok) => silent.listen(0, '127.0.0.1', ok));
+		t.after(() => silent.close());
+		const br = bridge([`https://127.0.0.1:${silent.address().port}/mcp`, '--connect-timeout', '300ms', '--hold-time', '100ms', '--log-level', 'debug']);
+		const { message, data } = assertOwnError(await br.request('initialize', { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'c', version: '1' } }), 'upstream_unavailable');
+		assert.match(message, /can not be reached.*timeout/i);
+		assert.equal(data.attempts, 1);
+		br.signal('SIGKILL');
+		await br.exited();
+	});
+
 	for (const mode of ['http', 'sse'])
 		scenario(`a standing stream silent for --idle-timeout is opened again, ${mode}`, { server: { mode, beat: 100 }, args: ['--idle-timeout', '700ms'] }, async ({ srv, br }) => {
 			const out = await srv.standing();

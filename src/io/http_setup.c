@@ -96,20 +96,29 @@ void http_ca_fini(struct http_ca *ca)
 	*ca = (struct http_ca){ 0 };
 }
 
-int http_setup_tls(CURL *easy, const struct http_ca *ca)
+/* A proxy that is spoken to by TLS is trusted as a server is. A libcurl without
+ * such proxies refuses the options, and the proxy itself later. */
+static CURLcode setup_trust(CURL *easy, const struct http_ca *ca, bool proxy)
 {
 	CURLcode rc = CURLE_OK;
 
 	if (ca->blob.len) {
 		struct curl_blob blob = { .data = buf_data(&ca->blob), .len = ca->blob.len, .flags = CURL_BLOB_NOCOPY };
 
-		rc = curl_easy_setopt(easy, CURLOPT_CAINFO_BLOB, &blob);
+		rc = curl_easy_setopt(easy, proxy ? CURLOPT_PROXY_CAINFO_BLOB : CURLOPT_CAINFO_BLOB, &blob);
 	} else if (ca->file) {
-		rc = curl_easy_setopt(easy, CURLOPT_CAINFO, ca->file);
+		rc = curl_easy_setopt(easy, proxy ? CURLOPT_PROXY_CAINFO : CURLOPT_CAINFO, ca->file);
 	}
 	if (rc == CURLE_OK && ca->dir)
-		rc = curl_easy_setopt(easy, CURLOPT_CAPATH, ca->dir);
-	return rc == CURLE_OK ? 0 : -1;
+		rc = curl_easy_setopt(easy, proxy ? CURLOPT_PROXY_CAPATH : CURLOPT_CAPATH, ca->dir);
+	return rc;
+}
+
+int http_setup_tls(CURL *easy, const struct http_ca *ca)
+{
+	if (setup_trust(easy, ca, false) != CURLE_OK)
+		return -1;
+	return setup_trust(easy, ca, true) == CURLE_OUT_OF_MEMORY ? -1 : 0;
 }
 
 /* ---- options ------------------------------------------------------------------ */

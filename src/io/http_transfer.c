@@ -377,7 +377,8 @@ int transfer_prepare(struct transfer *t, const struct http_request *rq, struct e
 		always.accept_encoding = NULL;
 	if (http_lines_build(&t->lines, &always, rq->shared, rq->extra, rq->nextra, e) < 0)
 		return -1;
-	if (!t->tls_ready && strncasecmp(rq->url, "https:", 6) == 0) {
+	/* A proxy may be one that is spoken to by TLS. */
+	if (!t->tls_ready && (t->hub->c.proxy || strncasecmp(rq->url, "https:", 6) == 0)) {
 		http_ca_load(&t->hub->ca, t->hub->c.cacert);
 		if (http_setup_tls(t->easy, &t->hub->ca) < 0)
 			return err_set(e, "the certificates can not be set up");

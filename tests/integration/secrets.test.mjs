@@ -2,6 +2,7 @@
 import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
+import tls from 'node:tls';
 import { assert, assertFailure, assertOwnError, assertResult, assertText, Bridge, describe, it, QUICK, run, scenario, scratchDirectory, Server, until } from '../lib/scenario.mjs';
 import { AuthServer } from '../lib/authserver.mjs';
 import { makeCertificates } from '../lib/certificates.mjs';
@@ -326,9 +327,9 @@ describe('TLS, proxies and sockets', { concurrency: 2 }, () => {
 	});
 
 	/** A proxy that does absolute-form and CONNECT, and notes what it was told. */
-	async function proxy(t) {
+	async function proxy(t, trusted) {
 		const seen = [];
-		const p = net.createServer((c) => {
+		const take = (c) => {
 			c.on('error', () => {});
 			c.once('data', (d) => {
 				const text = d.toString('latin1');
@@ -344,7 +345,8 @@ describe('TLS, proxies and sockets', { concurrency: 2 }, () => {
 				up.on('error', () => c.destroy());
 				c.on('close', () => up.destroy());
 			});
-		});
+		};
+		const p = trusted ? tls.createServer(trusted, take) : net.createServer(take);
 		await new Promise((ok) => p.listen(0, '127.0.0.1', ok));
 		t.after(() => p.close());
 		return { port: p.address().port, seen };
@@ -362,6 +364,15 @@ describe('TLS, proxies and sockets', { concurrency: 2 }, () => {
 		br.eof();
 		await br.exited();
 	});
+
+	for (const target of ['https', 'http'])
+		for (const [name, setup] of Object.entries({ '--cacert': { args: ['--cacert', made.ca] }, SSL_CERT_FILE: { env: { SSL_CERT_FILE: made.ca } }, NODE_EXTRA_CA_CERTS: { env: { NODE_EXTRA_CA_CERTS: made.ca } } }))
+			scenario(`${name} trusts a proxy that is spoken to by TLS, too, on the way to ${target}`, { server: target === 'https' ? secure : {}, connect: false }, async ({ srv, bridge, t }) => {
+				const { port, seen } = await proxy(t, secure.tls);
+				const br = bridge([srv.url, ...QUICK, '--hold-time', '500ms', '--proxy', `https://127.0.0.1:${port}`, ...setup.args ?? []], { env: setup.env });
+				await br.connect();
+				assert.ok(seen.length > 0);
+			});
 
 	scenario('the proxy environment is used, and no_proxy heeded; loopback goes direct where nobody says otherwise', { server: secure, connect: false }, async ({ srv, bridge, t }) => {
 		const { port, seen } = await proxy(t);

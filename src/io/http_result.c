@@ -6,12 +6,13 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool tunnel_refused(CURL *easy)
+/* The status by which a proxy has refused the tunnel, or 0. */
+static long tunnel_refused(CURL *easy)
 {
 	long code = 0;
 
 	curl_easy_getinfo(easy, CURLINFO_HTTP_CONNECTCODE, &code);
-	return code != 0 && code / 100 != 2;
+	return code / 100 == 2 ? 0 : code;
 }
 
 static curl_off_t measure(CURL *easy, CURLINFO what)
@@ -139,15 +140,18 @@ static const char *refusal_text(enum http_refusal r)
 }
 
 /* libcurl's own message may name the host, so only one that is known not to is taken. */
-static void describe(struct http_result *r, const struct http_attempt *a, const char *errbuf)
+static void describe(struct http_result *r, CURL *easy, const struct http_attempt *a, const char *errbuf)
 {
 	static const char cert[] = "SSL certificate problem: ";
+	long status = r->outcome == HTTP_PROXY ? tunnel_refused(easy) : 0;
 	const char *text = refusal_text(a->refusal);
 	int code = r->curl_code;
 
 	r->detail[0] = '\0';
 	if (text)
 		snprintf(r->detail, sizeof r->detail, "%s", text);
+	else if (status)
+		snprintf(r->detail, sizeof r->detail, "the proxy answered HTTP %ld (curl %d)", status, code);
 	else if (strncmp(errbuf, cert, sizeof cert - 1) == 0)
 		snprintf(r->detail, sizeof r->detail, "%s (curl %d)", errbuf + sizeof cert - 1, code);
 	else if (r->os_errno)
@@ -171,5 +175,5 @@ void http_result_fill(struct http_result *r, CURL *easy, const struct http_attem
 	r->body_sent = body_sent(easy, a);
 	r->total_us = measure(easy, CURLINFO_TOTAL_TIME_T);
 	r->connect_us = fresh ? measure(easy, CURLINFO_PRETRANSFER_TIME_T) : 0;
-	describe(r, a, errbuf);
+	describe(r, easy, a, errbuf);
 }

@@ -392,6 +392,17 @@ describe('TLS, proxies and sockets', { concurrency: 2 }, () => {
 		await until(() => br.alive, 10, 'life');
 	});
 
+	for (const status of [407, 403, 503])
+		scenario(`a proxy that answers ${status} is told as such, in the error and in the log`, { server: secure, connect: false }, async ({ srv, bridge, t }) => {
+			const p = net.createServer((c) => c.on('error', () => {}).once('data', () => c.end(`HTTP/1.1 ${status} No\r\nProxy-Authenticate: Basic realm="x"\r\nContent-Length: 5\r\n\r\n<no/>`)));
+			await new Promise((ok) => p.listen(0, '127.0.0.1', ok));
+			t.after(() => p.close());
+			const br = bridge([srv.url, ...QUICK, '--cacert', made.ca, '--hold-time', '200ms', '--proxy', `http://127.0.0.1:${p.address().port}`]);
+			const { message } = assertOwnError(await br.request('initialize', { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'c', version: '1' } }), 'upstream_unavailable');
+			assert.match(message, new RegExp(`the proxy answered HTTP ${status}`));
+			assert.match(br.stderr, new RegExp(`connection lost \\(.*the proxy answered HTTP ${status}`));
+		});
+
 	scenario('a TLS line that is cut is made again', { server: secure, args: ['--cacert', made.ca] }, async ({ srv, br }) => {
 		await srv.standing();
 		srv.cut();

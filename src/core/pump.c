@@ -292,6 +292,22 @@ static void refuse_unreached(struct session *s, struct request *r)
 	request_refuse(s, r, ERR_UPSTREAM_UNAVAILABLE, text, s->wait_until > s->now ? s->wait_until - s->now : -1);
 }
 
+/* An initialize that is tried again is held no longer than one that waits: an attempt
+ * that has not got out by then is over, one that has is waited for. */
+static int64_t handshake_time(struct session *s, const struct request *r)
+{
+	struct action *a;
+
+	if (r->purpose != RQ_HANDSHAKE || r->attempts < 2 || !r->hold_until || !r->xfer)
+		return 0;
+	if (s->now < r->hold_until)
+		return r->hold_until;
+	a = session_act(s, ACT_WITHDRAW);
+	if (a)
+		a->token = r->xfer;
+	return 0;
+}
+
 /* What became due for one request: its next deadline, 0 for none, -1 when it
  * (and perhaps others) was answered or moved. */
 static int64_t request_time(struct session *s, struct request *r)
@@ -355,6 +371,9 @@ static int64_t request_time(struct session *s, struct request *r)
 			return -1;
 		}
 		t = r->unheard_until ? r->unheard_until : probe_time(s, r);
+		if (t && (!next || t < next))
+			next = t;
+		t = handshake_time(s, r);
 		if (t && (!next || t < next))
 			next = t;
 		t = r->active_at + r->timeout_ms;

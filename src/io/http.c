@@ -138,7 +138,7 @@ void http_withdraw(struct http *h, uint64_t token)
 	struct transfer *t = http_table_get(&h->table, token);
 
 	if (t && !t->done && t->attempt.given == 0)
-		transfer_finish(t, CURLE_SEND_ERROR);
+		transfer_finish(t, CURLE_OPERATION_TIMEDOUT);
 }
 
 void http_pause(struct http *h, uint64_t token, bool pause)

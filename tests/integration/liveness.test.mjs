@@ -30,6 +30,18 @@ describe('a dead line', { concurrency: 4 }, () => {
 		await br.exited();
 	});
 
+	scenario('that is tried again holds initialize no longer than the hold time', { server: false, connect: false, url: () => 'https://127.0.0.1:1/mcp', args: [] }, async ({ bridge, t }) => {
+		let taken = 0;
+		const silent = net.createServer((s) => { s.on('error', () => {}); if (taken++ === 0) s.resetAndDestroy(); });
+		await new Promise((ok) => silent.listen(0, '127.0.0.1', ok));
+		t.after(() => silent.close());
+		const br = bridge([`https://127.0.0.1:${silent.address().port}/mcp`, '--connect-timeout', '30s', '--hold-time', '500ms', '--initial-retry-delay', '50', '--log-level', 'debug']);
+		assertOwnError(await br.request('initialize', { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'c', version: '1' } }), 'upstream_unavailable');
+		assert.equal(taken, 2);
+		br.signal('SIGKILL');
+		await br.exited();
+	});
+
 	for (const mode of ['http', 'sse'])
 		scenario(`a standing stream silent for --idle-timeout is opened again, ${mode}`, { server: { mode, beat: 100 }, args: ['--idle-timeout', '700ms'] }, async ({ srv, br }) => {
 			const out = await srv.standing();

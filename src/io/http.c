@@ -341,6 +341,7 @@ static int multi_setup(struct http *h, struct loop *l)
 		return -1;
 	if (curl_multi_setopt(h->hub.multi, CURLMOPT_MAXCONNECTS, (long)h->pool_size + 4) != CURLM_OK)
 		return -1;
+	h->hub.sockets.multiplexed = h->hub.c.http2;
 	return curl_multi_setopt(h->hub.multi, CURLMOPT_MAX_HOST_CONNECTIONS, 0L) == CURLM_OK ? 0 : -1;
 }
 

@@ -7,7 +7,9 @@
  * next request, and for the same thing. So it stays on the loop until it says
  * something in between, which costs two calls of the kernel less for a request.
  * What it says then is that the server has closed it, and so how long the server
- * keeps a connection that is idle: twice the same is believed. */
+ * keeps a connection that is idle: twice the same is believed. Such a connection is
+ * given up: libcurl would see the end of it, but not behind bytes that stand before
+ * it (the closing of TLS, a 408), and take those for the next answer. */
 #include "io/http_sockets.h"
 
 #include <fcntl.h>
@@ -17,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "io/http_transfer.h"
 
 #define TAG_SPACE UINT64_C(0x4854545000000000) /* the low half is the descriptor */
 #define TAG_MASK UINT64_C(0xffffffff00000000)
@@ -29,11 +32,14 @@
 #define FD_MISSED 32u    /* the loop had no memory for it */
 #define FD_LEFT 64u      /* on the loop though libcurl does not want it, for reading only */
 #define FD_FOREIGN 128u
+#define FD_STALLED 256u  /* left by a transfer that goes on when there is room */
+#define FD_ALL 0x1ffu
 
 #define FIRST_FDS ((size_t)256)
 #define MISSED_RETRY_MS 100
 #define KEPT_LEAST_MS 2500 /* what is closed sooner was hardly closed for being idle */
 #define KEPT_SAME_MS 1000
+#define GIVE_UP_READS 16
 
 /* Clears, then sets. The table grows only to set something. */
 static int fd_mark(struct http_sockets *s, int fd, unsigned set, unsigned clear)
@@ -54,7 +60,7 @@ static int fd_mark(struct http_sockets *s, int fd, unsigned set, unsigned clear)
 		s->fd = p;
 		s->n = n;
 	}
-	s->fd[i].state = (unsigned char)((s->fd[i].state & ~clear) | set);
+	s->fd[i].state = (unsigned short)((s->fd[i].state & ~clear) | set);
 	s->fd[i].left_at = 0;
 	return 0;
 }
@@ -85,13 +91,21 @@ static bool is_left(const struct http_sockets *s, int fd)
 	return (size_t)fd < s->n && (s->fd[fd].state & FD_LEFT);
 }
 
+static bool is_stalled(CURL *easy)
+{
+	struct transfer *t = NULL;
+
+	curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&t);
+	return t && t->stalled;
+}
+
 /* libcurl wants it watched no longer. */
-static void leave(struct http_sockets *s, int fd)
+static void leave(struct http_sockets *s, int fd, bool stalled)
 {
 	const unsigned reading = FD_OPEN | FD_WATCHED | FD_IN;
 
 	if ((size_t)fd < s->n && (s->fd[fd].state & (reading | FD_OUT | FD_MISSED)) == reading) {
-		fd_mark(s, fd, FD_LEFT, FD_WATCHED);
+		fd_mark(s, fd, stalled ? FD_LEFT | FD_STALLED : FD_LEFT, FD_WATCHED);
 		s->fd[fd].left_at = loop_now();
 		return;
 	}
@@ -106,23 +120,22 @@ static int on_watch(CURL *easy, curl_socket_t fd, int what, void *arg, void *soc
 	struct http_sockets *s = arg;
 	unsigned state = FD_WATCHED;
 
-	(void)easy;
 	(void)socket_arg;
 	if (what == CURL_POLL_REMOVE) {
-		leave(s, fd);
+		leave(s, fd, is_stalled(easy));
 		return 0;
 	}
 	state |= what & CURL_POLL_IN ? FD_IN : 0;
 	state |= what & CURL_POLL_OUT ? FD_OUT : 0;
 	if (state == (FD_WATCHED | FD_IN) && is_left(s, fd)) {
-		fd_mark(s, fd, state, FD_LEFT);
+		fd_mark(s, fd, state, FD_LEFT | FD_STALLED);
 		return 0;
 	}
 	if (watch(s, fd, state) < 0) {
 		state |= FD_MISSED;
 		s->retry_at = loop_now() + MISSED_RETRY_MS;
 	}
-	fd_mark(s, fd, state, FD_IN | FD_OUT | FD_MISSED | FD_LEFT);
+	fd_mark(s, fd, state, FD_IN | FD_OUT | FD_MISSED | FD_LEFT | FD_STALLED);
 	return 0;
 }
 
@@ -137,7 +150,7 @@ void http_sockets_retry(struct http_sockets *s, int64_t now)
 		if (watch(s, (int)fd, s->fd[fd].state) < 0)
 			s->retry_at = now + MISSED_RETRY_MS;
 		else
-			s->fd[fd].state &= (unsigned char)~FD_MISSED;
+			s->fd[fd].state &= (unsigned short)~FD_MISSED;
 	}
 }
 
@@ -168,7 +181,7 @@ curl_socket_t http_sockets_open(struct http_sockets *s, const struct curl_sockad
 
 	if (fd < 0)
 		return CURL_SOCKET_BAD;
-	if (fd_mark(s, fd, foreign ? FD_OPEN | FD_FOREIGN : FD_OPEN, 0xff) < 0) {
+	if (fd_mark(s, fd, foreign ? FD_OPEN | FD_FOREIGN : FD_OPEN, FD_ALL) < 0) {
 		close(fd);
 		return CURL_SOCKET_BAD;
 	}
@@ -181,7 +194,7 @@ int http_sockets_on_close(void *arg, curl_socket_t fd)
 
 	if ((size_t)fd < s->n && (s->fd[fd].state & (FD_WATCHED | FD_LEFT)))
 		loop_del(s->loop, fd);
-	fd_mark(s, fd, 0, 0xff);
+	fd_mark(s, fd, 0, FD_ALL);
 	return close(fd);
 }
 
@@ -200,6 +213,17 @@ static void learn_kept(struct http_sockets *s, const struct http_socket *x)
 	log_debug("the server closed a connection that was idle for %.1f s", (double)idle / 1000);
 }
 
+/* libcurl looks at a kept connection before it uses it, and takes one that was
+ * shut down for what it is when there is nothing left to read from it. */
+static void give_up(int fd)
+{
+	char waste[4096];
+
+	(void)shutdown(fd, SHUT_RDWR);
+	for (int i = 0; i < GIVE_UP_READS && recv(fd, waste, sizeof waste, MSG_DONTWAIT) > 0; i++)
+		;
+}
+
 bool http_sockets_event(struct http_sockets *s, const struct loop_event *ev, curl_socket_t *fd, int *what)
 {
 	if ((ev->tag & TAG_MASK) != TAG_SPACE)
@@ -208,6 +232,8 @@ bool http_sockets_event(struct http_sockets *s, const struct loop_event *ev, cur
 	*what = 0;
 	if (is_left(s, *fd)) {
 		learn_kept(s, &s->fd[*fd]);
+		if (!s->multiplexed && !(s->fd[*fd].state & FD_STALLED))
+			give_up(*fd);
 		fd_mark(s, *fd, 0, FD_LEFT);
 		loop_del(s->loop, *fd);
 		return true;
@@ -228,14 +254,12 @@ void http_sockets_hold(struct http_sockets *s, curl_socket_t fd, bool hold)
 		fd_mark(s, fd, hold ? FD_HELD : 0, FD_HELD);
 }
 
-/* libcurl looks at a kept connection before it uses it, and takes one that was
- * shut down for what it is. */
 void http_sockets_shut_idle(struct http_sockets *s)
 {
 	for (size_t fd = 0; fd < s->n; fd++)
 		if ((s->fd[fd].state & (FD_OPEN | FD_WATCHED | FD_HELD)) == FD_OPEN) {
 			s->fd[fd].left_at = 0; /* not the server's doing */
-			(void)shutdown((int)fd, SHUT_RDWR);
+			give_up((int)fd);
 		}
 }
 

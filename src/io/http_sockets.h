@@ -11,7 +11,7 @@
 #include "io/loop.h"
 
 struct http_socket {
-	unsigned char state;
+	unsigned short state;
 	int64_t left_at;      /* idle since then; 0: it is not, or we can not tell */
 };
 
@@ -22,6 +22,7 @@ struct http_sockets {
 	int64_t idle_ms;      /* how long the connection was idle that the server closed last, */
 	int64_t closed_at;    /* and when it did so */
 	int64_t kept_ms;      /* how long the server keeps an idle connection, as far as was seen; 0: nothing was */
+	bool multiplexed;     /* HTTP/2 may be spoken: a connection that is idle has things to say */
 	struct http_socket *fd; /* by descriptor */
 	size_t n;
 };

@@ -403,6 +403,19 @@ describe('TLS, proxies and sockets', { concurrency: 2 }, () => {
 			assert.match(br.stderr, new RegExp(`connection lost \\(.*the proxy answered HTTP ${status}`));
 		});
 
+	scenario('an idle connection that the server closes as TLS wants it is not used again: a call with effects is not lost on it', { server: { ...secure, standing: false }, args: ['--cacert', made.ca] }, async ({ srv, br }) => {
+		for (let i = 1; i <= 3; i++) {
+			assertText(await br.call('append'), String(i));
+			for (const c of srv.connections) c.socket.end();
+			await until(() => srv.connections.size === 0, 4000, 'the other end of the connections');
+		}
+	});
+
+	scenario('connections are kept on TLS', { server: { ...secure, standing: false }, args: ['--cacert', made.ca] }, async ({ srv, br }) => {
+		for (let i = 1; i <= 10; i++) assertText(await br.call('append'), String(i));
+		assert.ok(srv.accepted <= 2, `${srv.accepted} connections`);
+	});
+
 	scenario('a TLS line that is cut is made again', { server: secure, args: ['--cacert', made.ca] }, async ({ srv, br }) => {
 		await srv.standing();
 		srv.cut();

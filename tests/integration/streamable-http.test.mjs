@@ -125,6 +125,14 @@ describe('Streamable HTTP', { concurrency: 4 }, () => {
 		await br.notified('notifications/message');
 	});
 
+	for (const [what, bytes] of Object.entries({ 'a 408': 'HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n', 'the rest of an answer': 'null' }))
+		scenario(`an idle connection on which the server says ${what} is not used again`, { server: { standing: false } }, async ({ srv, br }) => {
+			assertText(await br.call('append'), '1');
+			for (const c of srv.connections) c.socket.write(bytes);
+			await until(() => srv.connections.size === 0, 4000, 'the end of the connections');
+			assertText(await br.call('append'), '2');
+		});
+
 	scenario('calls one after another share connections', { server: { standing: false } }, async ({ srv, br }) => {
 		for (let i = 0; i < 30; i++) await br.call('echo');
 		assert.ok(srv.accepted <= 4, `${srv.accepted} connections`);

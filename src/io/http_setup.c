@@ -32,7 +32,6 @@
 #define KEEPALIVE_IDLE_S 15L
 #define KEEPALIVE_INTERVAL_S 5L
 #define USER_TIMEOUT_MS 30000u
-#define DNS_CACHE_S 30L
 #define FILE_PIECE ((size_t)16 * 1024)
 #define ENCODINGS "gzip, deflate"
 #define USER_AGENT "User-Agent: "
@@ -164,7 +163,6 @@ static CURLcode setup_connection(CURL *e, const struct http_config *c)
 	SET(CURLOPT_TCP_KEEPIDLE, KEEPALIVE_IDLE_S);
 	SET(CURLOPT_TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S);
 	SET(CURLOPT_SOCKOPTFUNCTION, on_socket);
-	SET(CURLOPT_DNS_CACHE_TIMEOUT, DNS_CACHE_S);
 	SET(CURLOPT_CONNECTTIMEOUT_MS, (long)(c->connect_timeout_ms > INT32_MAX ? INT32_MAX : c->connect_timeout_ms));
 	if (c->ipv4_only)
 		SET(CURLOPT_IPRESOLVE, (long)CURL_IPRESOLVE_V4);

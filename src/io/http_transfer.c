@@ -22,6 +22,7 @@
 #define RECEIVE_SMALL (8L * 1024) /* every held call has one, and twice as much makes a 1 MB body only 15% cheaper */
 #define RECEIVE_LARGE (64L * 1024)     /* for a GET: few run at once, and they carry streams */
 #define WHOLE_MAX ((size_t)16 * 1024) /* a body up to this goes out with the head */
+#define DNS_CACHE_S 30L
 #define REUSE_MOST 118L /* libcurl's own: seconds that a connection may have been idle to be used again */
 #define SPARE_MAX ((size_t)512 * 1024) /* what a flood grows a block to before it is stopped */
 
@@ -388,6 +389,8 @@ int transfer_prepare(struct transfer *t, const struct http_request *rq, struct e
 		rc = set_url(t, rq->url);
 	SET(CURLOPT_HTTPHEADER, t->lines.first);
 	SET(CURLOPT_TIMEOUT_MS, (long)timeout);
+	/* After a failed attempt the name may lead elsewhere by now. */
+	SET(CURLOPT_DNS_CACHE_TIMEOUT, t->hub->unreached ? 0L : DNS_CACHE_S);
 	if (reuse != t->reuse_s)
 		SET(CURLOPT_MAXAGE_CONN, reuse);
 	t->reuse_s = reuse;
@@ -407,6 +410,8 @@ void transfer_finish(struct transfer *t, CURLcode code)
 	transfer_stop(t);
 	t->result = result;
 	t->clean = result.outcome == HTTP_OK;
+	if (!(t->flags & HTTP_FOREIGN))
+		t->hub->unreached = result.outcome == HTTP_CONNECT || result.outcome == HTTP_TLS;
 	if (t->collect && t->result.outcome != HTTP_OK)
 		drop_bytes(t); /* half a body is no body */
 	t->done = true;

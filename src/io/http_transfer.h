@@ -32,6 +32,7 @@ struct http_hub {
 	struct link ready;       /* transfers with a fact to give */
 	struct link waiting;     /* stalled ones that go on when there is room */
 	int keep_alive_s;        /* what the server said last of how long it keeps an idle connection; -1: nothing */
+	bool unreached;          /* the last transfer to the origin found nobody there */
 	size_t backlog;          /* bytes in every `in` */
 	size_t streamed;         /* those of them that are not being collected */
 	struct buf spare;        /* an empty block for the next body to come, so that a flood allocates nothing */

@@ -27,6 +27,9 @@
 #define EOF_FLUSH_MS 5000                /* and at least until so long after the end of its input, */
 #define SIGNAL_END_MS 950                /* but no longer than until so long after the first signal, whatever hangs */
 #define SLEPT_MS 3000                    /* the boot clock ran this far ahead: the machine slept */
+#define STOPPED_MS 500                   /* woken this much too late: we did not run */
+#define CATCH_UP_MS 1000                 /* what has come meanwhile is taken for no longer than this, */
+#define QUIET_MS 50                      /* and until nothing more has come for so long */
 #define TRACE_BYTES 4096u                /* of a message in the log, at trace only */
 #define METHODS 3
 #define SETS 2
@@ -53,6 +56,7 @@ struct bridge {
 	bool eof_told, ending, out_closed, hurry;
 	int signal;
 	int64_t now, end_by, signal_by, clock_gap;
+	int64_t behind_until;  /* what came while we were stopped is being taken; 0: it is */
 	int64_t eof_at;
 	size_t unread;         /* of our output, when that was looked at last; while ending */
 };
@@ -476,7 +480,7 @@ static void bridge_drain(struct bridge *b)
 	take_http(b);
 	follow_auth(b);
 	t = session_deadline(b->session);
-	if (t && b->now >= t) {
+	if (t && b->now >= t && !b->behind_until) {
 		tell_time(b);
 		take_http(b);
 	}
@@ -531,16 +535,39 @@ static bool is_over(struct bridge *b)
 	return b->now >= b->end_by;
 }
 
+static int64_t wait_until(const struct bridge *b)
+{
+	if (bridge_busy(b))
+		return b->now;
+	return b->behind_until ? sooner(b->behind_until, b->now + QUIET_MS) : bridge_deadline(b);
+}
+
+/* Woken long after the time that was asked for, we were stopped, or the machine
+ * was. What has come meanwhile may be what a deadline that passed meanwhile waits
+ * for, so the session is told no time until all of it is taken. */
+static void notice_stop(struct bridge *b, int64_t until, bool quiet)
+{
+	if (!b->behind_until)
+		b->behind_until = until && b->now - until > STOPPED_MS ? b->now + CATCH_UP_MS : 0;
+	else if (quiet || b->now >= b->behind_until)
+		b->behind_until = 0;
+}
+
 static void bridge_loop(struct bridge *b)
 {
 	struct loop_event ev[EVENTS];
+	int64_t until = 0;
+	bool quiet = false;
 
 	for (;;) {
 		b->now = loop_now();
+		notice_stop(b, until, quiet);
 		bridge_drain(b);
 		if (b->ending && is_over(b))
 			return;
-		int n = loop_wait(b->loop, bridge_busy(b) ? b->now : bridge_deadline(b), ev, EVENTS);
+		until = wait_until(b);
+		int n = loop_wait(b->loop, until, ev, EVENTS);
+		quiet = n == 0 && until > b->now;
 		b->now = loop_now();
 		notice_sleep(b);
 		if (n == 0)

@@ -1,7 +1,7 @@
 // Lines that are dead without saying so, and slow ones that are not.
 import net from 'node:net';
 import fs from 'node:fs';
-import { assert, assertFailure, assertOwnError, assertResult, assertText, describe, never, pause, scenario, textOf, until } from '../lib/scenario.mjs';
+import { assert, assertFailure, assertOwnError, assertResult, assertText, describe, never, pause, scenario, SLOW, textOf, until } from '../lib/scenario.mjs';
 
 const PROTOCOL = ['--tool-errors', 'protocol'];
 
@@ -264,4 +264,25 @@ describe('an idle bridge', { concurrency: 1 }, () => {
 		await pause(2000);
 		assert.ok(wakes() - before <= 12, `${wakes() - before} wake-ups in 2 s`);
 	});
+});
+
+describe('a process that was stopped', { concurrency: 2 }, () => {
+	const size = 50000;
+	for (const mode of ['http', 'sse'])
+		scenario(`passes on what came meanwhile before it says that anything was late, ${mode}`, { server: { mode }, args: [...PROTOCOL, '--request-timeout', `${600 * SLOW}ms`] }, async ({ srv, br }) => {
+			const held = [];
+			srv.when('tools/call', (e) => { held.push(e); if (mode === 'sse') e.reply(202); });
+			const calls = Array.from({ length: 20 }, () => br.call('echo'));
+			await until(() => held.length === calls.length, 4000, 'all calls at the server');
+			const stopped = performance.now();
+			br.signal('SIGSTOP');
+			for (const e of held) {
+				const answer = e.envelope({ result: { content: [{ type: 'text', text: 'x'.repeat(size) }] } });
+				if (mode === 'sse') srv.send(answer); else e.json(answer);
+			}
+			await until(() => performance.now() - stopped > 1150 * SLOW, 4000, 'every call late by half a second');
+			br.signal('SIGCONT');
+			for (const c of calls) assert.equal(textOf(await c.get())?.length, size);
+			delete br.signalAt;
+		});
 });

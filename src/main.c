@@ -2,6 +2,7 @@
  * could not be done, 2 for a usage error, 128 + n after signal n. */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -93,6 +94,15 @@ static int run_online(struct options *o, struct redactor *r)
 	}
 }
 
+/* From the first line of the log to the last one. */
+static void settle_signals(void)
+{
+	/* A pipe that nobody reads and a limit of file size are errors of the write,
+	 * not the end of us. */
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
+}
+
 static int run(struct options *o)
 {
 	unsigned char key[32];
@@ -100,6 +110,7 @@ static int run(struct options *o)
 	struct err e = { "" };
 	int status = 1;
 
+	settle_signals();
 	randombytes_buf(key, sizeof(key));
 	r = redact_new(key);
 	sodium_memzero(key, sizeof(key));

@@ -460,9 +460,9 @@ fail:
 	return -1;
 }
 
-static int signal_catch(struct loop *l, int signo, void (*handler)(int))
+static int signal_catch(struct loop *l, int signo)
 {
-	struct sigaction sa = { .sa_handler = handler, .sa_flags = SA_RESTART };
+	struct sigaction sa = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
 
 	if (l->nsaved == LOOP_SIGNALS) {
 		errno = EINVAL;
@@ -479,13 +479,8 @@ int loop_signals(struct loop *l, const int *signals, int n, struct err *e)
 {
 	if (signals_pipe(l) < 0)
 		return err_set(e, "can not set up the signal pipe (%s)", strerror(errno));
-	/* A file size limit is an error of the write, not the end of us. */
-	if (signal_catch(l, SIGXFSZ, SIG_IGN) < 0)
-		return err_set(e, "can not ignore SIGXFSZ (%s)", strerror(errno));
-	if (signal_catch(l, SIGPIPE, SIG_IGN) < 0)
-		return err_set(e, "can not ignore SIGPIPE (%s)", strerror(errno));
 	for (int i = 0; i < n; i++)
-		if (signal_catch(l, signals[i], on_signal) < 0)
+		if (signal_catch(l, signals[i]) < 0)
 			return err_set(e, "can not catch signal %d (%s)", signals[i], strerror(errno));
 	return 0;
 }

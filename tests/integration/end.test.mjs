@@ -310,6 +310,21 @@ describe('descriptors', { concurrency: 4 }, () => {
 		assertResult(await br.request('tools/list'));
 		await never(() => !br.alive, 100, 'the end');
 	});
+
+	// The first line of the log comes before anything is open, the last one when all is closed.
+	scenario('a stderr that was closed before the start takes no warning, and is no reason to fail', { connect: false }, async ({ srv, scratch }) => {
+		fs.writeFileSync(path.join(scratch, 'in'), SESSION);
+		const got = shell(srv, scratch, 'mkfifo e; exec 3<> e 4> e 3<&-; "$@" --header "Authorization: Bearer key-in-the-open-1" < in 2>&4');
+		assert.equal(await within(got.ended, 8000, 'the end'), 0);
+		assert.equal(answers(got.out).length, 2);
+	});
+
+	scenario('a limit of file size that the first warning meets is no reason to fail', { connect: false }, async ({ srv, scratch }) => {
+		fs.writeFileSync(path.join(scratch, 'in'), SESSION);
+		const got = shell(srv, scratch, 'ulimit -f 0; "$@" --header "Authorization: Bearer key-in-the-open-1" --log-file log < in');
+		assert.equal(await within(got.ended, 8000, 'the end'), 0);
+		assert.equal(answers(got.out).length, 2);
+	});
 });
 
 describe('a name server that never answers', { concurrency: 1 }, () => {

@@ -246,20 +246,6 @@ static void signals_are_collected_in_order_and_end_the_wait(void **state)
 	loop_free(l);
 }
 
-static void a_broken_pipe_is_an_error_and_no_death(void **state)
-{
-	struct loop *l = fresh();
-	int p[2];
-
-	(void)state;
-	assert_int_equal(loop_signals(l, NULL, 0, NULL), 0);
-	assert_int_equal(pipe(p), 0);
-	close(p[0]);
-	assert_int_equal(write(p[1], "x", 1), -1);
-	close(p[1]);
-	loop_free(l);
-}
-
 static void a_freed_loop_gives_the_signals_back(void **state)
 {
 	struct sigaction sa = { .sa_handler = SIG_IGN }, now;
@@ -314,7 +300,6 @@ int main(void)
 		cmocka_unit_test(nobody_starves_when_more_are_ready_than_fit),
 		cmocka_unit_test(a_deadline_ends_the_wait_and_not_before),
 		cmocka_unit_test(signals_are_collected_in_order_and_end_the_wait),
-		cmocka_unit_test(a_broken_pipe_is_an_error_and_no_death),
 		cmocka_unit_test(a_freed_loop_gives_the_signals_back),
 		cmocka_unit_test(without_descriptors_there_is_no_loop_and_a_reason),
 	};

@@ -463,6 +463,7 @@ fail:
 static int signal_catch(struct loop *l, int signo)
 {
 	struct sigaction sa = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+	sigset_t set;
 
 	if (l->nsaved == LOOP_SIGNALS) {
 		errno = EINVAL;
@@ -472,7 +473,10 @@ static int signal_catch(struct loop *l, int signo)
 	if (sigaction(signo, &sa, &l->saved[l->nsaved].old) < 0)
 		return -1;
 	l->saved[l->nsaved++].signo = signo;
-	return 0;
+	/* Whoever started us may have blocked it. */
+	sigemptyset(&set);
+	sigaddset(&set, signo);
+	return sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
 int loop_signals(struct loop *l, const int *signals, int n, struct err *e)

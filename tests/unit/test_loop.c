@@ -246,6 +246,23 @@ static void signals_are_collected_in_order_and_end_the_wait(void **state)
 	loop_free(l);
 }
 
+static void a_signal_that_was_blocked_is_collected(void **state)
+{
+	static const int usr2 = SIGUSR2;
+	struct loop *l = fresh();
+	sigset_t set;
+
+	(void)state;
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR2);
+	assert_int_equal(sigprocmask(SIG_BLOCK, &set, NULL), 0);
+	assert_int_equal(loop_signals(l, &usr2, 1, NULL), 0);
+	raise(SIGUSR2);
+	assert_int_equal(loop_wait(l, loop_now(), ev, MANY), 0);
+	assert_int_equal(loop_next_signal(l), SIGUSR2);
+	loop_free(l);
+}
+
 static void a_freed_loop_gives_the_signals_back(void **state)
 {
 	struct sigaction sa = { .sa_handler = SIG_IGN }, now;
@@ -300,6 +317,7 @@ int main(void)
 		cmocka_unit_test(nobody_starves_when_more_are_ready_than_fit),
 		cmocka_unit_test(a_deadline_ends_the_wait_and_not_before),
 		cmocka_unit_test(signals_are_collected_in_order_and_end_the_wait),
+		cmocka_unit_test(a_signal_that_was_blocked_is_collected),
 		cmocka_unit_test(a_freed_loop_gives_the_signals_back),
 		cmocka_unit_test(without_descriptors_there_is_no_loop_and_a_reason),
 	};

@@ -51,6 +51,8 @@ static int start(pid_t *pid, char *const argv[], int out)
 	posix_spawnattr_t attr;
 	int rc;
 
+	/* Where we inherited it as ignored, the system would reap them and keep no exit status. */
+	signal(SIGCHLD, SIG_DFL);
 	if ((rc = posix_spawn_file_actions_init(&fa)))
 		return rc;
 	if ((rc = posix_spawnattr_init(&attr))) {

@@ -3,7 +3,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { createHash } from 'node:crypto';
-import { assert, assertOwnError, assertText, describe, it, never, run, scenario, scratchDirectory, until, Bridge, QUICK, SLOW, Server } from '../lib/scenario.mjs';
+import { assert, assertFailure, assertOwnError, assertText, describe, it, never, run, scenario, scratchDirectory, until, BINARY, Bridge, QUICK, SLOW, Server } from '../lib/scenario.mjs';
 import { AuthServer, protect, signIn } from '../lib/authserver.mjs';
 
 const NOBODY = { BROWSER: 'true' };
@@ -11,7 +11,7 @@ const NOBODY = { BROWSER: 'true' };
 async function together(body, { as: asOptions, protect: guardOptions } = {}) {
 	const srv = await Server.start(), as = await AuthServer.start(asOptions), scratch = scratchDirectory(), bridges = [];
 	const guard = protect(srv, as, guardOptions);
-	const bridge = (args = [], env = NOBODY) => { const b = new Bridge([srv.url, ...QUICK, ...args], { scratch, env }); bridges.push(b); return b; };
+	const bridge = (args = [], env = NOBODY, [command, ...before] = [BINARY]) => { const b = new Bridge([...before, srv.url, ...QUICK, ...args], { scratch, env, command }); bridges.push(b); return b; };
 	try {
 		await body({ srv, as, guard, scratch, bridge });
 		for (const b of bridges) await b.finish();
@@ -370,6 +370,16 @@ describe('tokens', { concurrency: 2 }, () => {
 			assert.deepEqual([...new Set(guard.tokens)], ['cmd-token-1', 'cmd-token-2']);
 		}, { protect: { accept: (t) => t === good } });
 	});
+
+	it('a token command that fails has given no token, though SIGCHLD was ignored at the start', { timeout: 60000 }, () =>
+		together(async ({ guard, scratch, bridge }) => {
+			const script = path.join(scratch, 'fail');
+			fs.writeFileSync(script, '#!/bin/sh\necho half-a-token\nexit 3\n', { mode: 0o700 });
+			const b = bridge(['--token-command', script], NOBODY, ['bash', '-c', 'trap "" CHLD; exec "$@"', 'bash', BINARY]);
+			assertFailure(await b.request('initialize', { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'c', version: '1' } }));
+			assert.match(b.stderr, /the token command failed/);
+			assert.deepEqual(guard.tokens, []);
+		}));
 
 	it('a key in a header file is read again on a 401, before anybody is asked to sign in', { timeout: 60000 }, async () => {
 		const srv = await Server.start(), scratch = scratchDirectory(), file = path.join(scratch, 'headers');

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <sodium.h>
@@ -31,6 +32,7 @@
 #define CATCH_UP_MS 1000                 /* what has come meanwhile is taken for no longer than this, */
 #define QUIET_MS 50                      /* and until nothing more has come for so long */
 #define TRACE_BYTES 4096u                /* of a message in the log, at trace only */
+#define OWN_FDS 32                       /* descriptors of what is no request: the loop, files, the stream, pings, a sign-in */
 #define METHODS 3
 #define SETS 2
 
@@ -580,6 +582,25 @@ static void bridge_loop(struct bridge *b)
 
 /* ---- life -------------------------------------------------------------------------------------------- */
 
+/* Each request at the server has a socket, and one that can not be had looks like
+ * a server that is away. What there are no descriptors for waits its turn. */
+static void fit_descriptors(size_t *requests)
+{
+	rlim_t want = (rlim_t)*requests + OWN_FDS;
+	struct rlimit has, more;
+
+	if (getrlimit(RLIMIT_NOFILE, &has) != 0 || has.rlim_cur >= want)
+		return;
+	more = has;
+	more.rlim_cur = has.rlim_max < want ? has.rlim_max : want;
+	if (setrlimit(RLIMIT_NOFILE, &more) == 0)
+		has = more;
+	if (has.rlim_cur >= want)
+		return;
+	*requests = has.rlim_cur > OWN_FDS ? (size_t)has.rlim_cur - OWN_FDS : 1;
+	log_warn("%zu requests can be at the server at once, not --max-in-flight: the limit of open files is %zu", *requests, (size_t)has.rlim_cur);
+}
+
 static int bridge_open(struct bridge *b, struct err *e)
 {
 	static const int signals[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2 };
@@ -596,6 +617,7 @@ static int bridge_open(struct bridge *b, struct err *e)
 	b->o->core.trace_inject = b->o->trace_inject;
 	b->o->core.ignore_tools = (const char *const *)b->o->ignore_tools.v;
 	b->o->core.nignore_tools = b->o->ignore_tools.n;
+	fit_descriptors(&b->o->core.max_in_flight);
 	b->o->http.parallel = b->o->core.max_in_flight + 8; /* the stream, pings and answers beside them */
 	b->http = http_new(&b->o->http, b->loop, e);
 	if (!b->http)

@@ -1,5 +1,5 @@
 // Outages: backoff, hold, breaker, Retry-After, rates, budgets of attempts.
-import { assert, assertFailure, assertOwnError, assertResult, assertText, describe, goAway, median, never, pause, scenario, textOf, until } from '../lib/scenario.mjs';
+import { assert, assertFailure, assertOwnError, assertResult, assertText, BINARY, describe, goAway, median, never, pause, QUICK, scenario, textOf, until } from '../lib/scenario.mjs';
 
 const HELLO = { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'c', version: '1' } };
 const SLOWLY = ['--log-level', 'debug'];
@@ -398,6 +398,20 @@ describe('bounds on what is asked of the server', { concurrency: 4 }, () => {
 		for (const c of calls.slice(1)) assertResult(await c);
 		assert.equal(most, 3);
 	});
+
+	for (const [limit, least, most] of [['-S -n 60', 70, 70], ['-n 60', 20, 45]])
+		scenario(`a limit of open files (ulimit ${limit}) is no outage`, { server: { standing: false }, connect: false }, async ({ srv, bridge }) => {
+			const held = [];
+			srv.when('tools/call', (e) => held.push(e), 70);
+			const br = bridge(['-c', `ulimit ${limit}; exec "$@"`, 'bash', BINARY, srv.url, ...QUICK], { command: 'bash' });
+			await br.connect();
+			const calls = Array.from({ length: 70 }, () => br.call('append'));
+			await until(() => held.length >= least, 4000, 'calls at the server');
+			await never(() => /ready > wait/.test(br.stderr) || held.length > most, 50, 'a loss of the line, or too many calls');
+			srv.clear();
+			for (const e of held) e.result({ content: [] });
+			for (const c of calls) assertResult(await c);
+		});
 
 	scenario('--rate-limit spreads requests', { args: ['--rate-limit', '10/s'] }, async ({ srv, br }) => {
 		const t = performance.now();

@@ -141,7 +141,9 @@ static bool find_key(struct memory_files *m)
 
 static bool make_key(struct memory_files *m)
 {
+	char path[PATH_SIZE];
 	struct err e = { "" };
+	struct stat st;
 
 	if (find_key(m))
 		return true;
@@ -151,7 +153,10 @@ static bool make_key(struct memory_files *m)
 		return false;
 	}
 	name_files(m);
-	prune(m, INT64_MAX); /* they were another key's */
+	/* What is older than the key was another one's. What is not may be of a
+	 * process that started with us, and made the key that we found then. */
+	if (snprintf(path, sizeof path, "%s/%s", m->dir, KEY_NAME) < (int)sizeof path && stat(path, &st) == 0)
+		prune(m, st.st_mtime);
 	return true;
 }
 

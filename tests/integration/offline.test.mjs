@@ -158,6 +158,15 @@ describe('offline start', { concurrency: 4 }, () => {
 			if (what !== 'is a directory') assertResult(init);
 		});
 
+	scenario('processes that start together with none there yet keep what each of them has seen', { connect: false }, async ({ srv, bridge, scratch }) => {
+		const cache = path.join(scratch, 'together');
+		const all = Array.from({ length: 16 }, (_, i) => bridge([`${srv.url}?n=${i}`, ...QUICK], { env: { XDG_CACHE_HOME: cache } }));
+		await Promise.all(all.map((b) => b.connect()));
+		for (const b of all) b.eof();
+		await Promise.all(all.map((b) => b.exited()));
+		assert.equal(files(cache).filter((f) => f.endsWith('.hello')).length, all.length);
+	});
+
 	scenario('a cache directory that can not be written is no reason to fail', { env: { XDG_CACHE_HOME: '/proc/nowhere' } }, async ({ br }) => {
 		assertResult(await br.request('tools/list'));
 		await until(() => br.alive, 10, 'life');

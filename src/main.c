@@ -21,6 +21,7 @@
 #include "base/log.h"
 #include "bridge.h"
 #include "doctor_bridge.h"
+#include "io/browser.h"
 #include "io/http.h"
 #include "memory_bridge.h"
 #include "options.h"
@@ -39,7 +40,7 @@ static void keep_memory_private(void)
 #ifdef PR_SET_DUMPABLE
 	prctl(PR_SET_DUMPABLE, 0);
 #endif
-	umask(077);
+	browser_set_umask(umask(077));
 }
 
 /* Left to itself, glibc raises both limits with every large block that is freed,

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,8 +27,14 @@
 extern char **environ;
 
 static pid_t children[MAX_CHILDREN];
+static mode_t their_umask = 077;
 
 /* ---- starting --------------------------------------------------------------------- */
+
+void browser_set_umask(mode_t mask)
+{
+	their_umask = mask;
+}
 
 static int default_signals(posix_spawnattr_t *attr)
 {
@@ -49,6 +56,7 @@ static int start(pid_t *pid, char *const argv[], int out)
 {
 	posix_spawn_file_actions_t fa;
 	posix_spawnattr_t attr;
+	mode_t ours;
 	int rc;
 
 	/* Where we inherited it as ignored, the system would reap them and keep no exit status. */
@@ -63,10 +71,13 @@ static int start(pid_t *pid, char *const argv[], int out)
 	    posix_spawn_file_actions_addopen(&fa, 2, "/dev/null", O_WRONLY, 0) ||
 	    (out < 0 ? posix_spawn_file_actions_addopen(&fa, 1, "/dev/null", O_WRONLY, 0) :
 	               posix_spawn_file_actions_adddup2(&fa, out, 1)) ||
-	    default_signals(&attr))
+	    default_signals(&attr)) {
 		rc = ENOMEM;
-	else
+	} else {
+		ours = umask(their_umask);
 		rc = posix_spawnp(pid, argv[0], &fa, &attr, argv, environ);
+		umask(ours);
+	}
 	posix_spawnattr_destroy(&attr);
 	posix_spawn_file_actions_destroy(&fa);
 	return rc;

@@ -12,6 +12,8 @@
 #include "base/err.h"
 #include "io/loop.h"
 
+/* The umask of what is started from now on, for ours is not theirs. */
+void browser_set_umask(mode_t mask);
 /* Opens an https or loopback http URL (anything else is refused) with $BROWSER
  * (colon-separated, %s is the URL), else xdg-open, open, wslview, whichever
  * can be started. Waits for nothing. 0 or -1. The child is reaped by browser_reap(). */

@@ -371,6 +371,14 @@ describe('tokens', { concurrency: 2 }, () => {
 		}, { protect: { accept: (t) => t === good } });
 	});
 
+	it('a program that is started keeps the umask of the user', { timeout: 60000 }, () =>
+		together(async ({ guard, scratch, bridge }) => {
+			const script = path.join(scratch, 'mask');
+			fs.writeFileSync(script, '#!/bin/sh\necho "umask-is-$(umask)"\n', { mode: 0o700 });
+			await bridge(['--token-command', script], NOBODY, ['/bin/sh', '-c', 'umask 027; exec "$@"', 'sh', BINARY]).connect();
+			assert.match(guard.tokens[0], /^umask-is-0*27$/);
+		}, { protect: { accept: () => true } }));
+
 	it('a token command that fails has given no token, though SIGCHLD was ignored at the start', { timeout: 60000 }, () =>
 		together(async ({ guard, scratch, bridge }) => {
 			const script = path.join(scratch, 'fail');

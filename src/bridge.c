@@ -58,7 +58,7 @@ struct bridge {
 	bool eof_told, ending, out_closed, hurry;
 	int signal;
 	int64_t now, end_by, signal_by, clock_gap;
-	int64_t behind_until;  /* what came while we were stopped is being taken; 0: it is */
+	int64_t behind_until;  /* what came while we were stopped, or the client did not read, is being taken; 0: it is */
 	int64_t eof_at;
 	size_t unread;         /* of our output, when that was looked at last; while ending */
 };
@@ -503,10 +503,18 @@ static void bridge_drain(struct bridge *b)
 
 static int64_t sooner(int64_t a, int64_t b) { return !a ? b : !b ? a : a < b ? a : b; }
 
+/* The client does not read, so the network is not read either. */
+static bool is_choked(const struct bridge *b)
+{
+	return stdio_queued(b->io) >= OUT_HIGH_WATER && !b->eof_told && !b->signal;
+}
+
 static int64_t bridge_deadline(const struct bridge *b)
 {
-	int64_t t = sooner(session_deadline(b->session), http_deadline(b->http));
+	int64_t t = sooner(b->behind_until ? 0 : session_deadline(b->session), http_deadline(b->http));
 
+	if (b->behind_until && !is_choked(b))
+		t = sooner(t, sooner(b->behind_until, b->now + QUIET_MS));
 	t = sooner(t, auth_bridge_deadline(b->auth));
 	if (b->report)
 		t = sooner(t, report_deadline(b->report, b->now));
@@ -537,19 +545,15 @@ static bool is_over(struct bridge *b)
 	return b->now >= b->end_by;
 }
 
-static int64_t wait_until(const struct bridge *b)
-{
-	if (bridge_busy(b))
-		return b->now;
-	return b->behind_until ? sooner(b->behind_until, b->now + QUIET_MS) : bridge_deadline(b);
-}
-
 /* Woken long after the time that was asked for, we were stopped, or the machine
- * was. What has come meanwhile may be what a deadline that passed meanwhile waits
- * for, so the session is told no time until all of it is taken. */
+ * was; or the client has not read for a while. What has come meanwhile may be what
+ * a deadline that passed meanwhile waits for, so the session is told no time until
+ * all of it is taken. */
 static void notice_stop(struct bridge *b, int64_t until, bool quiet)
 {
-	if (!b->behind_until)
+	if (is_choked(b))
+		b->behind_until = b->now + CATCH_UP_MS;
+	else if (!b->behind_until)
 		b->behind_until = until && b->now - until > STOPPED_MS ? b->now + CATCH_UP_MS : 0;
 	else if (quiet || b->now >= b->behind_until)
 		b->behind_until = 0;
@@ -567,7 +571,7 @@ static void bridge_loop(struct bridge *b)
 		bridge_drain(b);
 		if (b->ending && is_over(b))
 			return;
-		until = wait_until(b);
+		until = bridge_busy(b) ? b->now : bridge_deadline(b);
 		int n = loop_wait(b->loop, until, ev, EVENTS);
 		quiet = n == 0 && until > b->now;
 		b->now = loop_now();

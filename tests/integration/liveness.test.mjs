@@ -266,10 +266,31 @@ describe('an idle bridge', { concurrency: 1 }, () => {
 	});
 });
 
+describe('a client that does not read', { concurrency: 3 }, () => {
+	const size = 100000;
+	for (const mode of ['http', 'sse'])
+		scenario(`is no silence of the server, ${mode}`, { server: { mode }, args: [...PROTOCOL, '--request-timeout', `${800 * SLOW}ms`] }, async ({ srv, br }) => {
+			const held = [];
+			srv.when('tools/call', (e) => { held.push(e); if (mode === 'sse') e.reply(202); });
+			const calls = Array.from({ length: 40 }, () => br.call('echo'));
+			await until(() => held.length === calls.length, 4000, 'all calls at the server');
+			br.child.stdout.pause();
+			const since = performance.now();
+			for (const e of held) {
+				const answer = e.envelope({ result: { content: [{ type: 'text', text: 'x'.repeat(size) }] } });
+				if (mode === 'sse') srv.send(answer); else e.json(answer);
+			}
+			await until(() => performance.now() - since > 1100 * SLOW, 4000, 'every call late');
+			br.child.stdout.resume();
+			for (const c of calls) assert.equal(textOf(await c.get())?.length, size);
+			assert.doesNotMatch(br.stderr, /ready > wait/);
+		});
+});
+
 describe('a process that was stopped', { concurrency: 2 }, () => {
 	const size = 50000;
 	for (const mode of ['http', 'sse'])
-		scenario(`passes on what came meanwhile before it says that anything was late, ${mode}`, { server: { mode }, args: [...PROTOCOL, '--request-timeout', `${600 * SLOW}ms`] }, async ({ srv, br }) => {
+		scenario(`passes on what came meanwhile before it says that anything was late, ${mode}`, { server: { mode }, args: [...PROTOCOL, '--request-timeout', `${900 * SLOW}ms`] }, async ({ srv, br }) => {
 			const held = [];
 			srv.when('tools/call', (e) => { held.push(e); if (mode === 'sse') e.reply(202); });
 			const calls = Array.from({ length: 20 }, () => br.call('echo'));
@@ -280,7 +301,7 @@ describe('a process that was stopped', { concurrency: 2 }, () => {
 				const answer = e.envelope({ result: { content: [{ type: 'text', text: 'x'.repeat(size) }] } });
 				if (mode === 'sse') srv.send(answer); else e.json(answer);
 			}
-			await until(() => performance.now() - stopped > 1150 * SLOW, 4000, 'every call late by half a second');
+			await until(() => performance.now() - stopped > 1450 * SLOW, 4000, 'every call late by half a second');
 			br.signal('SIGCONT');
 			for (const c of calls) assert.equal(textOf(await c.get())?.length, size);
 			delete br.signalAt;

@@ -254,8 +254,7 @@ static void ask_era(struct session *s)
 		request_post(s, s->ping);
 }
 
-/* Refused as by a server with a handshake, which misses that: in any case before it
- * looked at what is asked. */
+/* Refused as by a server with a handshake, which misses that. */
 static bool looks_legacy(const struct xfer *x, const struct rpc_msg *m)
 {
 	int64_t code;
@@ -265,6 +264,12 @@ static bool looks_legacy(const struct xfer *x, const struct rpc_msg *m)
 	if (!m || !rpc_error_code(m, &code))
 		return true;
 	return !is_of_modern(m) && (code > -32600 || code < -32700 || verdict_misses_handshake(m->error));
+}
+
+/* Whatever the server is, it has not looked at what was asked. */
+static bool proves_unrun(const struct xfer *x, const struct rpc_msg *m)
+{
+	return x->status == 404 || (m && m->kind == RPC_ERROR && verdict_misses_handshake(m->error));
 }
 
 /* False: there is no memory for it. */
@@ -288,7 +293,7 @@ bool eras_doubt(struct session *s, const struct xfer *x, struct request *r, cons
 		ask_era(s);
 	if (r->purpose != RQ_CLIENT || r->doubted || (same && s->state == SESSION_READY && !s->ping))
 		return false;
-	if (same && !r->is_listen && !request_repeatable(s, r) && !keep_refusal(r, x))
+	if (!r->is_listen && !request_repeatable(s, r) && (!proves_unrun(x, m) || (same && !keep_refusal(r, x))))
 		return false;
 	r->doubted = true;
 	r->why = RETRY_SESSION;

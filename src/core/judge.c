@@ -299,11 +299,14 @@ static void answered(struct session *s, struct xfer *x, struct request *r, struc
 
 void judge_refusal(struct session *s, struct request *r, int status, struct buf *body)
 {
+	uint64_t token = s->cur ? s->cur->token : 0;
 	struct rpc_msg m;
 
+	s->cur = NULL; /* it stands in no transfer's bytes: what is sent is copied */
 	rpc_parse(buf_data(body), body->len, &m);
 	if (m.kind != RPC_ERROR || !pass_answer(s, r, &m))
 		rejected(s, status, r);
+	s->cur = token ? xfer_find(s, token) : NULL;
 }
 
 /* Taken, without an answer. */

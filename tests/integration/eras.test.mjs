@@ -861,7 +861,7 @@ describe('a server that changes its era', () => {
 			srv.clear();
 			srv.when((ex) => ex.method === 'POST' && !ex.headers['mcp-session-id'] && ex.message.method !== 'initialize', (ex) => {
 				if (body) ex.json({ jsonrpc: '2.0', id: 'server-error', error: body }, { status: 400 });
-				else ex.reply(400);
+				else ex.reply(404);
 			});
 			const calls = ['b', 'c', 'd'].map((x) => echo.modern(br, x));
 			for (const [i, answer] of (await Promise.all(calls)).entries()) assertText(answer, 'bcd'[i]);
@@ -870,9 +870,9 @@ describe('a server that changes its era', () => {
 		scenario(`is what it was, and refuses a call ${what}: that is not sent again, and its client told`, { connect: false }, async ({ srv, br }) => {
 			modern(srv);
 			await connect.modern(br);
-			srv.when('tools/call', (ex) => { if (body) ex.json(ex.envelope({ error: body }), { status: 400 }); else ex.reply(400); });
+			srv.when('tools/call', (ex) => { if (body) ex.json(ex.envelope({ error: body }), { status: 400 }); else ex.reply(404); });
 			const answer = await echo.modern(br, 'a');
-			assert.match(answer.error?.message ?? textOf(answer), body ? /no such session of yours/ : /HTTP 400/);
+			assert.match(answer.error?.message ?? textOf(answer), body ? /no such session of yours/ : /HTTP 404/);
 			assert.equal(srv.seen('tools/call').length, 1);
 			assert.equal(srv.seen('server/discover').length, 3);
 		});

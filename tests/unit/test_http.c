@@ -23,7 +23,7 @@
 #include "io/http_table.h"
 #include "io/loop.h"
 
-#define LIMIT_MS 10000
+#define LIMIT_MS 30000
 #define MAX_TOKEN 512
 #define BIG ((size_t)4 * 1024 * 1024)
 

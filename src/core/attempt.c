@@ -503,7 +503,7 @@ void request_new_own(struct session *s, struct request **out, enum req_purpose p
 	}
 	s->parked_bytes += r->line.len;
 	r->repeatable = true;
-	r->timeout_ms = s->c->request_timeout_ms < 15000 ? s->c->request_timeout_ms : 15000;
+	r->timeout_ms = s->c->request_timeout_ms < STEP_MS ? s->c->request_timeout_ms : STEP_MS;
 	*out = r;
 }
 

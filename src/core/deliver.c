@@ -185,6 +185,8 @@ void exchange_answer(struct session *s, struct request *r, const struct rpc_msg 
 		s->n.answers++;
 		request_tell(s, r, code_of(m), m->result);
 	}
+	if ((r->purpose == RQ_HANDSHAKE || r->purpose == RQ_INIT) && m->kind == RPC_RESULT)
+		s->step_ms = 2 * (s->now - r->sent_at);
 	exchange_release(s, r);
 	if (r->purpose == RQ_HANDSHAKE)
 		handshake_done(s, r, m);

@@ -13,7 +13,7 @@
 static bool worth_keeping(const struct session *s)
 {
 	return s->state == SESSION_READY && s->c->keepalive_ms > 0 && s->era != ERA_MODERN && !s->ping &&
-	       (s->stream.state == STREAM_LIVE || s->in_flight > 0);
+	       (s->stream.state == STREAM_LIVE || s->stream.headless || s->in_flight > 0);
 }
 
 /* Since when the line has been quiet. On 2024-11-05 that is the stream: what the
@@ -59,6 +59,7 @@ void keepalive_on_answer(struct session *s)
 {
 	s->pinged_at = s->now;
 	session_succeeded(s);
+	stream_judged(s, true);
 	if (!s->idle_learned && s->keepalive_now < KEEPALIVE_MAX_MS)
 		s->keepalive_now = s->keepalive_now * 2 < KEEPALIVE_MAX_MS ? s->keepalive_now * 2 : KEEPALIVE_MAX_MS;
 	session_probed(s, true);
@@ -68,6 +69,9 @@ void keepalive_on_failure(struct session *s, const struct failure *f)
 {
 	char text[192];
 
+	if (stream_suspect(s))
+		return;
+	stream_judged(s, false);
 	snprintf(text, sizeof(text), "no answer to a ping: %s", f->what);
 	session_probed(s, false);
 	if (s->state == SESSION_READY)

@@ -20,10 +20,13 @@ enum replay_step { STEP_PROBE, STEP_STREAM, STEP_INIT, STEP_INITIALIZED, STEP_LE
 static void post_step(struct session *s, enum req_purpose p, const char *method, struct span params)
 {
 	request_new_own(s, &s->step_rq, p, method, params);
-	if (s->step_rq)
-		request_post(s, s->step_rq);
-	else
+	if (!s->step_rq) {
 		session_line_down(s, "out of memory", -1, -1);
+		return;
+	}
+	if (s->step_rq->timeout_ms < s->step_ms)
+		s->step_rq->timeout_ms = s->step_ms < s->c->request_timeout_ms ? s->step_ms : s->c->request_timeout_ms;
+	request_post(s, s->step_rq);
 }
 
 static void step_init(struct session *s)

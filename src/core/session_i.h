@@ -112,6 +112,8 @@ struct stream {
 	int64_t longest_gap;         /* between bytes, while live */
 	unsigned gaps;
 	bool existed, resumed;       /* existed: it was open once in this session */
+	bool headless;               /* opening for long: a server may send the head with the first event, */
+	bool suspected, blocks;      /* or may not answer anything else meanwhile: it is asked, and does not */
 	unsigned failures;           /* in a row */
 	bool gap;                    /* it broke, and can not be resumed: something may be missed */
 	int64_t compare_at, compared_at; /* what the server offers is compared with what the client knows */
@@ -192,6 +194,7 @@ struct session {
 	unsigned discover_breaks;    /* server/discover that was not answered, since one was */
 	unsigned step;               /* REVIVE: enum replay_step */
 	unsigned odd_steps;          /* answers to its steps that were no MCP message */
+	int64_t step_ms;             /* twice what the last handshake took: a step may take that, if it is more than STEP_MS */
 	bool replay_owed;            /* the session was made again and has not been told everything yet */
 	struct subscription *step_sub; /* said last; NULL: none so far */
 	bool step_sub_gone;          /* that one was forgotten meanwhile, and step_sub is the one before it */
@@ -368,6 +371,7 @@ void session_pump(struct session *s);
 /* How many requests may be under way at once: one after an outage, then twice as many with each success. */
 void session_narrow(struct session *s);
 void session_widen(struct session *s);
+#define STEP_MS 15000 /* for what the bridge asks itself; more for a handshake that is slow */
 void request_new_own(struct session *s, struct request **out, enum req_purpose p, const char *method, struct span params);
 /* Tells the hook that the client has its answer, and which. */
 void request_tell(struct session *s, const struct request *r, int rpc_error, struct span result);
@@ -464,6 +468,10 @@ void stream_fini(struct session *s);
 void stream_open(struct session *s);
 bool stream_follow(struct session *s, struct xfer *x, struct span url);
 void stream_close(struct session *s);
+/* A ping was not answered while a stream was long in opening: true when that may be
+ * why, and the next ping shows it; stream_judged() takes what came of it. */
+bool stream_suspect(struct session *s);
+void stream_judged(struct session *s, bool answered);
 enum body_mode stream_on_head(struct session *s, struct xfer *x, const struct http_head *h);
 /* True when the event was the stream's own business (endpoint, a duplicate). */
 bool stream_on_event(struct session *s, struct xfer *x, const struct sse_event *ev);

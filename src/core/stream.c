@@ -48,7 +48,13 @@ static void open_at(struct session *s, struct span url, unsigned redirects)
 {
 	struct stream *t = &s->stream;
 	bool sse = is_session(s);
-	struct xfer *x = xfer_start(s, XF_STREAM, HTTP_GET, sse ? HEADERS_BASE : HEADERS_SESSION, SPAN_NONE, 0);
+	struct xfer *x;
+
+	if (t->blocks && !sse) {
+		t->state = STREAM_NONE;
+		return;
+	}
+	x = xfer_start(s, XF_STREAM, HTTP_GET, sse ? HEADERS_BASE : HEADERS_SESSION, SPAN_NONE, 0);
 
 	t->next_at = 0;
 	if (x && url.p && buf_add(&x->url, url) != 0) {
@@ -72,6 +78,7 @@ static void open_at(struct session *s, struct span url, unsigned redirects)
 	t->xfer = x->token;
 	t->state = STREAM_OPENING;
 	t->opened_at = t->byte_at = s->now;
+	t->headless = false;
 	t->gaps = 0;
 	t->longest_gap = 0;
 }
@@ -91,13 +98,38 @@ void stream_close(struct session *s)
 	struct stream *t = &s->stream;
 	uint64_t token = t->xfer;
 
-	t->gap |= (t->state == STREAM_LIVE && !t->last_id.len) || t->compare_at;
+	t->gap |= ((t->state == STREAM_LIVE || t->headless) && !t->last_id.len) || t->compare_at;
+	t->headless = false;
 	t->compare_at = 0;
 	t->xfer = 0;
 	t->next_at = 0;
 	t->state = STREAM_OFF;
 	if (token)
 		xfer_cancel(s, token);
+}
+
+bool stream_suspect(struct session *s)
+{
+	struct stream *t = &s->stream;
+
+	if (!t->headless)
+		return false;
+	stream_close(s);
+	t->state = STREAM_NONE;
+	t->suspected = true;
+	session_ping(s);
+	return true;
+}
+
+void stream_judged(struct session *s, bool answered)
+{
+	struct stream *t = &s->stream;
+
+	if (t->suspected && answered) {
+		t->blocks = true;
+		session_note(s, NOTE_INFO, "the server answers nothing while it is asked for a stream; going without one");
+	}
+	t->suspected = false;
 }
 
 static void wait_for(struct session *s, int64_t ms)
@@ -223,6 +255,8 @@ static void http_stream_done(struct session *s, struct xfer *x, const struct htt
 	struct stream *t = &s->stream;
 	int64_t lived = s->now - t->opened_at, wait;
 
+	was_live |= t->headless && r->outcome != HTTP_OK;
+	t->headless = false;
 	t->state = STREAM_OFF;
 	t->gap |= was_live && !t->last_id.len;
 	if (s->state != SESSION_READY)
@@ -361,7 +395,10 @@ static int64_t due(const struct session *s)
 	case STREAM_WAITING:
 		return t->next_at;
 	case STREAM_OPENING:
-		return t->opened_at + OPEN_TIMEOUT_MS;
+		if (!t->headless)
+			return t->opened_at + OPEN_TIMEOUT_MS;
+		q = quiet_limit(s);
+		return q ? t->opened_at + q : 0;
 	case STREAM_LIVE:
 		if (!s->endpoint.len && (s->state == SESSION_PROBE || s->state == SESSION_REVIVE))
 			return t->opened_at + OPEN_TIMEOUT_MS;
@@ -419,9 +456,11 @@ void stream_on_time(struct session *s)
 			stream_open(s);
 		break;
 	case STREAM_OPENING:
-		if (!is_session(s)) {
-			stream_close(s);
-			stream_schedule(s, true);
+		if (t->headless) {
+			went_quiet(s);
+		} else if (!is_session(s)) { /* what else is there to be said of the line, a ping says */
+			t->headless = true;
+			session_ping(s);
 		} else {
 			session_line_down(s, "the server did not answer the stream request", -1, -1);
 		}

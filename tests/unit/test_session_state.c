@@ -1892,6 +1892,89 @@ static void a_stream_that_never_was_is_not_asked_for_again(void **state)
 	}
 }
 
+/* Ready, and the standing stream asked for; gives its GET, of which the head has not come yet. */
+static struct transfer *headless_stream(struct play *p, struct core_config *c)
+{
+	play_open(p, c, 3);
+	play_client(p, PLAY_INITIALIZE);
+	play_hello(p, "sid-1");
+	play_client(p, PLAY_INITIALIZED);
+	play_status(p, play_must_find(p, "notifications/initialized"), 202);
+	play_pass(p, 15000);
+	return play_must_find(p, "GET");
+}
+
+static void a_stream_whose_head_comes_with_its_first_event_is_waited_for(void **state)
+{
+	struct core_config c = http_only();
+	struct transfer *get;
+	struct play p;
+
+	(void)state;
+	get = headless_stream(&p, &c);
+	for (int i = 0; i < 40; i++) {
+		play_pass(&p, 5000);
+		for (struct transfer *ping; (ping = play_find(&p, "ping"));)
+			play_json(&p, ping, "\"result\":{}");
+	}
+	assert_true(get->open);
+	play_sse(&p, get);
+	play_event(&p, get, NULL, "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/x\"}");
+	assert_true(play_said(&p, "notifications/x"));
+	assert_int_equal(play_count(&p, "GET"), 1);
+	assert_int_equal(play_state(&p), SESSION_READY);
+	play_close(&p);
+}
+
+static void a_server_that_a_stream_holds_up_is_left_without_one(void **state)
+{
+	(void)state;
+	for (int back = 0; back < 2; back++) {
+		struct core_config c = http_only();
+		struct transfer *get;
+		struct play p;
+
+		get = headless_stream(&p, &c);
+		play_pass(&p, 10000);
+		assert_false(get->open && !get->cancelled);
+		assert_int_equal(play_state(&p), SESSION_READY);
+		if (back) {
+			play_json(&p, play_must_find(&p, "ping"), "\"result\":{}");
+			play_serve(&p, 600000);
+			assert_int_equal(play_count(&p, "GET"), 1);
+		} else {
+			play_pass(&p, 10000);
+			assert_int_not_equal(play_state(&p), SESSION_READY);
+			play_serve(&p, 60000);
+			assert_int_equal(play_state(&p), SESSION_READY);
+			assert_int_equal(play_count(&p, "GET"), 2);
+		}
+		play_close(&p);
+	}
+}
+
+static void a_slow_handshake_is_waited_for_when_it_is_made_again(void **state)
+{
+	struct core_config c = http_only();
+	struct play p;
+
+	(void)state;
+	play_open(&p, &c, 3);
+	play_client(&p, PLAY_INITIALIZE);
+	play_pass(&p, 20000);
+	play_hello(&p, "sid-1");
+	play_client(&p, PLAY_INITIALIZED);
+	play_status(&p, play_must_find(&p, "notifications/initialized"), 202);
+	play_status(&p, play_must_find(&p, "GET"), 405);
+	play_call(&p, 9, "act");
+	play_status(&p, play_must_find(&p, "tools/call"), 404);
+	play_pass(&p, 39000); /* twice what it took */
+	play_hello(&p, "sid-2");
+	play_status(&p, play_must_find(&p, "notifications/initialized"), 202);
+	assert_int_equal(play_state(&p), SESSION_READY);
+	play_close(&p);
+}
+
 /* ---- the rest of the table: what reaches a state that waits for something else ------------------------- */
 
 static void an_event_a_state_does_not_wait_for_leads_where_the_table_says(void **state)
@@ -2485,6 +2568,9 @@ int main(void)
 		cmocka_unit_test(what_is_held_does_not_hurry_the_servers_pace),
 		cmocka_unit_test(what_the_standing_get_meets_never_refuses_a_post),
 		cmocka_unit_test(a_stream_that_never_was_is_not_asked_for_again),
+		cmocka_unit_test(a_stream_whose_head_comes_with_its_first_event_is_waited_for),
+		cmocka_unit_test(a_server_that_a_stream_holds_up_is_left_without_one),
+		cmocka_unit_test(a_slow_handshake_is_waited_for_when_it_is_made_again),
 		cmocka_unit_test(an_event_a_state_does_not_wait_for_leads_where_the_table_says),
 		cmocka_unit_test(what_does_not_come_in_time_leads_where_the_table_says),
 		cmocka_unit_test(a_stream_with_a_habit_is_dead_after_three_missed_beats),

@@ -99,7 +99,7 @@ void stream_close(struct session *s)
 	uint64_t token = t->xfer;
 
 	t->gap |= ((t->state == STREAM_LIVE || t->headless) && !t->last_id.len) || t->compare_at;
-	t->headless = false;
+	t->headless = t->suspected = false;
 	t->compare_at = 0;
 	t->xfer = 0;
 	t->next_at = 0;

@@ -305,6 +305,7 @@ static int64_t handshake_time(struct session *s, const struct request *r)
 	a = session_act(s, ACT_WITHDRAW);
 	if (a)
 		a->token = r->xfer;
+	s->reason_kept |= s->reason[0] != '\0'; /* what ended the attempts before says more than that */
 	return 0;
 }
 

@@ -29,8 +29,9 @@
 #define SIGNAL_END_MS 950                /* but no longer than until so long after the first signal, whatever hangs */
 #define SLEPT_MS 3000                    /* the boot clock ran this far ahead: the machine slept */
 #define STOPPED_MS 500                   /* woken this much too late: we did not run */
-#define CATCH_UP_MS 1000                 /* what has come meanwhile is taken for no longer than this, */
-#define QUIET_MS 50                      /* and until nothing more has come for so long */
+#define CATCH_UP_MS 3000                 /* what has come meanwhile is taken for no longer than this, */
+#define QUIET_MS 250                     /* and until nothing more has come for so long */
+#define LATE_TURNS 20u                   /* as a machine that is too slow has them; a stop is one */
 #define TRACE_BYTES 4096u                /* of a message in the log, at trace only */
 #define OWN_FDS 32                       /* descriptors of what is no request: the loop, files, the stream, pings, a sign-in */
 #define METHODS 3
@@ -59,6 +60,7 @@ struct bridge {
 	int signal;
 	int64_t now, end_by, signal_by, clock_gap;
 	int64_t behind_until;  /* what came while we were stopped, or the client did not read, is being taken; 0: it is */
+	unsigned late_turns;   /* of the loop, since it was not behind */
 	int64_t eof_at;
 	size_t unread;         /* of our output, when that was looked at last; while ending */
 };
@@ -551,12 +553,14 @@ static bool is_over(struct bridge *b)
  * all of it is taken. */
 static void notice_stop(struct bridge *b, int64_t until, bool quiet)
 {
-	if (is_choked(b))
+	bool late = until && b->now - until > STOPPED_MS;
+
+	if (is_choked(b) || (late && b->late_turns++ < LATE_TURNS)) {
 		b->behind_until = b->now + CATCH_UP_MS;
-	else if (!b->behind_until)
-		b->behind_until = until && b->now - until > STOPPED_MS ? b->now + CATCH_UP_MS : 0;
-	else if (quiet || b->now >= b->behind_until)
+	} else if (quiet || b->now >= b->behind_until) {
 		b->behind_until = 0;
+		b->late_turns = 0;
+	}
 }
 
 static void bridge_loop(struct bridge *b)

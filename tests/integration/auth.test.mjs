@@ -60,7 +60,7 @@ describe('signing in', { concurrency: 4 }, () => {
 		assert.equal(as.seen('/register').length, 1);
 	});
 
-	signing('a client that waits too long is told the address, and the flow goes on', { args: ['--hold-time', '400ms'] }, async ({ srv, br }) => {
+	signing('a client that waits too long is told the address, and the flow goes on', { args: ['--hold-time', '2s'] }, async ({ srv, br }) => {
 		const told = await initialize(br);
 		const e = assertOwnError(told, 'auth_required');
 		const [, url] = SHORT.exec(e.message) ?? assert.fail(e.message);
@@ -70,13 +70,13 @@ describe('signing in', { concurrency: 4 }, () => {
 		await until(async () => (await initialize(br)).result, 8000, 'a session after the sign-in');
 	});
 
-	signing('the command that a client is told shows no value of a query, and no key in a path', { args: ['--hold-time', '400ms'], server: { path: '/u/k3J9xQ2mZ7vB5nR8tL4w/mcp' }, url: (srv) => `${srv.url}?api_key=query-key-0123456789` }, async ({ br }) => {
+	signing('the command that a client is told shows no value of a query, and no key in a path', { args: ['--hold-time', '2s'], server: { path: '/u/k3J9xQ2mZ7vB5nR8tL4w/mcp' }, url: (srv) => `${srv.url}?api_key=query-key-0123456789` }, async ({ br }) => {
 		const { message } = assertOwnError(await initialize(br), 'auth_required');
 		assert.match(message, /Or run: mcp-holdfast login http:\/\/127\.0\.0\.1:\d+\/u\/\[redacted:\w+\]\/mcp\?\[hidden\] in a terminal\./);
 		assert.ok(!message.includes('k3J9xQ2m') && !message.includes('query-key'), message);
 	});
 
-	signing('when the address was used and the window closed, the next answer gives another', { args: ['--hold-time', '600ms'] }, async ({ br }) => {
+	signing('when the address was used and the window closed, the next answer gives another', { args: ['--hold-time', '2s'] }, async ({ br }) => {
 		const first = initialize(br);
 		await until(() => SHORT.test(br.stderr), 8000, 'the address');
 		const [used] = SHORT.exec(br.stderr);
@@ -87,7 +87,7 @@ describe('signing in', { concurrency: 4 }, () => {
 		await until(async () => (await initialize(br)).result, 8000, 'a session after the sign-in');
 	});
 
-	signing('whoever waits for the sign-in of another process is told its address, while it is good', { args: ['--hold-time', '600ms'] }, async ({ srv, br, as, scratch, bridge }) => {
+	signing('whoever waits for the sign-in of another process is told its address, while it is good', { args: ['--hold-time', '2s'] }, async ({ srv, br, as, scratch, bridge }) => {
 		const first = initialize(br);
 		await until(() => SHORT.test(br.stderr), 8000, 'the address');
 		const second = bridge([srv.url, ...QUICK, '--hold-time', '600ms'], { env: NOBODY, scratch });

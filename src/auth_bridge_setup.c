@@ -82,7 +82,7 @@ static int read_client_info(struct auth_setup *s, const struct options *o, struc
 
 	if (!text.p)
 		return 0;
-	if (json_scan(text.p, text.n, &scan, NULL, 0) != JSON_OK || scan.type != '{')
+	if (json_scan(text.p, text.n, &scan) != JSON_OK || scan.type != '{')
 		return err_set(e, "the static OAuth client information is no JSON object");
 	if (member(scan.text, "client_id", &s->client_id) || member(scan.text, "client_secret", &secret) ||
 	    member(scan.text, "token_endpoint_auth_method", &s->client_auth))

@@ -35,7 +35,7 @@ static int check_object(struct span text, const char *what, struct err *e)
 {
 	struct json_scan scan;
 
-	if (json_scan(text.p, text.n, &scan, NULL, 0) != JSON_OK || scan.type != '{')
+	if (json_scan(text.p, text.n, &scan) != JSON_OK || scan.type != '{')
 		return err_set(e, "%s is no JSON object", what);
 	return 0;
 }

@@ -280,7 +280,7 @@ static int read_registration(struct auth *a, struct span body)
 	int64_t expires = 0;
 	int rc = -1;
 
-	if (json_scan(body.p, body.n, &scan, NULL, 0) != JSON_OK || scan.type != '{')
+	if (json_scan(body.p, body.n, &scan) != JSON_OK || scan.type != '{')
 		return -1;
 	body = scan.text;
 	buf_init(&id, REGISTRATION_MAX);

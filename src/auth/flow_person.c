@@ -286,7 +286,7 @@ void person_on_device(struct auth *a, const struct auth_answer *ans)
 		on_device_refused(a, ans);
 		return;
 	}
-	if (json_scan(ans->body.p, ans->body.n, &scan, NULL, 0) != JSON_OK || scan.type != '{' || show_device(a, scan.text)) {
+	if (json_scan(ans->body.p, ans->body.n, &scan) != JSON_OK || scan.type != '{' || show_device(a, scan.text)) {
 		flow_fail(a, "the authorization server's device code answer can not be used");
 		return;
 	}

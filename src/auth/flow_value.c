@@ -31,7 +31,7 @@ static int64_t jwt_expiry(struct span token)
 		return 0;
 	buf_init(&claims, TOKEN_MAX_ANSWER);
 	if (jwt_base64url_decode(&claims, span_make(first + 1, (size_t)(second - first - 1))) == 0 &&
-	    json_scan(buf_data(&claims), claims.len, &scan, NULL, 0) == JSON_OK && scan.type == '{' &&
+	    json_scan(buf_data(&claims), claims.len, &scan) == JSON_OK && scan.type == '{' &&
 	    (!json_int(json_get(scan.text, "exp"), &exp) || exp < 0))
 		exp = 0;
 	buf_wipe(&claims);

@@ -81,7 +81,7 @@ static int check_document(struct span *body, const char *what, struct err *e)
 {
 	struct json_scan scan;
 
-	if (body->n > METADATA_MAX || json_scan(body->p, body->n, &scan, NULL, 0) != JSON_OK || scan.type != '{')
+	if (body->n > METADATA_MAX || json_scan(body->p, body->n, &scan) != JSON_OK || scan.type != '{')
 		return err_set(e, "the %s is no JSON object", what);
 	*body = scan.text;
 	return 0;

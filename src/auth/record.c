@@ -203,7 +203,7 @@ int auth_record_read(struct auth_record *r, struct span json, struct err *e)
 	int rc = 0;
 
 	auth_record_init(r);
-	if (json_scan(json.p, json.n, &scan, NULL, 0) != JSON_OK || scan.type != '{' ||
+	if (json_scan(json.p, json.n, &scan) != JSON_OK || scan.type != '{' ||
 	    !json_int(json_get(scan.text, "v"), &version) || version != 1)
 		return err_set(e, "the kept sign-in is not one of this version");
 	buf_init(&scratch, RECORD_STRING_MAX);

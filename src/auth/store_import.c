@@ -124,7 +124,7 @@ static int read_json(const char *dir, const char *version, const char *hash, con
 
 	if (snprintf(path, sizeof path, "%s/%s/%s_%s.json", dir, version, hash, what) >= (int)sizeof path ||
 	    private_read(path, IMPORT_MAX, bytes, NULL) != 1 ||
-	    json_scan(buf_data(bytes), bytes->len, &scan, NULL, 0) != JSON_OK || scan.type != '{')
+	    json_scan(buf_data(bytes), bytes->len, &scan) != JSON_OK || scan.type != '{')
 		return 0;
 	*obj = scan.text;
 	return 1;

@@ -13,7 +13,8 @@ struct span {
 };
 
 #define SPAN_NONE ((struct span){ NULL, 0 })
-#define SPAN_LIT(s) ((struct span){ (s), sizeof(s) - 1 })
+#define SPAN_INIT(s) { (s), sizeof(s) - 1 } /* of a constant or an array of them */
+#define SPAN_LIT(s) ((struct span)SPAN_INIT(s))
 
 static inline struct span span_make(const char *p, size_t n) { return (struct span){ p, n }; }
 static inline struct span span_str(const char *s) { return (struct span){ s, s ? strlen(s) : 0 }; }

@@ -137,7 +137,7 @@ static bool is_object(struct span text)
 {
 	struct json_scan scan;
 
-	return json_scan(text.p, text.n, &scan, NULL, 0) == JSON_OK && scan.type == '{' && !scan.has_newline;
+	return json_scan(text.p, text.n, &scan) == JSON_OK && scan.type == '{' && !scan.has_newline;
 }
 
 static enum era era_of(struct span name)

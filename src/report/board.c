@@ -79,7 +79,7 @@ int board_parse(struct span text, struct board_facts *f)
 	int64_t n, end;
 
 	memset(f, 0, sizeof(*f));
-	if (text.n > BOARD_MAX || json_scan(text.p, text.n, &scan, NULL, 0) != JSON_OK || scan.type != '{')
+	if (text.n > BOARD_MAX || json_scan(text.p, text.n, &scan) != JSON_OK || scan.type != '{')
 		return -1;
 	for (size_t i = 0; i < FIELDS; i++) {
 		struct span v = json_get(scan.text, fields[i].key);

@@ -17,9 +17,10 @@ struct scanner {
 	bool has_newline;
 	enum json_status status;
 	const char *at;
-	struct json_want *want; /* of the caller */
-	size_t nwant, next_want;
-	struct json_want *open; /* wanted member whose value is being read */
+	const struct span *keys; /* of the caller */
+	struct json_member *members;
+	size_t nkeys, next_key;
+	struct json_member *open; /* wanted member whose value is being read */
 	const char *start;
 	const char *block;      /* SKIP_BLOCK bytes whose stops are known; NULL before the first */
 	uint64_t stops;
@@ -206,14 +207,14 @@ static const char *pass_word(struct scanner *s, const char *p, const char *word)
 }
 
 /* Looked for from behind the last one found, because most writers keep an order. */
-static struct json_want *find_want(struct scanner *s, struct span rawkey, bool escaped)
+static struct json_member *find_wanted(struct scanner *s, struct span rawkey, bool escaped)
 {
-	for (size_t i = 0; i < s->nwant; i++) {
-		struct json_want *w = &s->want[s->next_want];
+	for (size_t i = 0; i < s->nkeys; i++) {
+		size_t at = s->next_key;
 
-		s->next_want = s->next_want + 1 < s->nwant ? s->next_want + 1 : 0;
-		if (escaped ? json_key_is(rawkey, w->key.p) : span_eq(rawkey, w->key))
-			return w;
+		s->next_key = at + 1 < s->nkeys ? at + 1 : 0;
+		if (escaped ? json_key_is(rawkey, s->keys[at].p) : span_eq(rawkey, s->keys[at]))
+			return &s->members[at];
 	}
 	return NULL;
 }
@@ -231,7 +232,7 @@ static inline const char *pass_key(struct scanner *s, const char *p)
 	if (!p)
 		return NULL;
 	if (s->depth == 1)
-		s->open = find_want(s, span_make(start, (size_t)(p - 1 - start)), escaped);
+		s->open = find_wanted(s, span_make(start, (size_t)(p - 1 - start)), escaped);
 	if (!pass_to(s, &p, ':'))
 		return unexpected(s, p);
 	p = pass_space(s, p + 1);
@@ -323,15 +324,14 @@ key:
 	goto value;
 }
 
-static void forget_wanted(struct json_want *want, size_t n)
+static void forget(struct json_member *members, size_t n)
 {
-	for (size_t i = 0; i < n; i++) {
-		want[i].value = SPAN_NONE;
-		want[i].count = 0;
-	}
+	for (size_t i = 0; i < n; i++)
+		members[i] = (struct json_member){ .value = SPAN_NONE };
 }
 
-enum json_status json_scan(const char *p, size_t n, struct json_scan *out, struct json_want *want, size_t nwant)
+enum json_status json_scan_for(const char *p, size_t n, struct json_scan *out, const struct span *keys,
+	struct json_member *members, size_t nkeys)
 {
 	struct scanner s;
 	const char *start, *past;
@@ -343,12 +343,13 @@ enum json_status json_scan(const char *p, size_t n, struct json_scan *out, struc
 	s.depth = 0;
 	s.has_newline = false;
 	s.status = JSON_OK;
-	s.want = want;
-	s.nwant = nwant;
-	s.next_want = 0;
+	s.keys = keys;
+	s.members = members;
+	s.nkeys = nkeys;
+	s.next_key = 0;
 	s.open = NULL;
 	memset(s.objects, 0, sizeof s.objects);
-	forget_wanted(want, nwant);
+	forget(members, nkeys);
 	*out = (struct json_scan){ .text = SPAN_NONE };
 	start = pass_space(&s, p);
 	past = pass_text(&s, start);
@@ -367,8 +368,13 @@ enum json_status json_scan(const char *p, size_t n, struct json_scan *out, struc
 	out->at = n > 0 ? (size_t)(s.at - p) : 0;
 	out->text = SPAN_NONE;
 	out->type = 0;
-	forget_wanted(want, nwant);
+	forget(members, nkeys);
 	return s.status;
+}
+
+enum json_status json_scan(const char *p, size_t n, struct json_scan *out)
+{
+	return json_scan_for(p, n, out, NULL, NULL, 0);
 }
 
 const char *json_status_text(enum json_status s)

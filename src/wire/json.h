@@ -23,11 +23,10 @@ enum json_status {
 	JSON_DEEP,     /* nesting beyond JSON_MAX_DEPTH */
 };
 
-/* A top-level member that a caller of json_scan() wants to know. */
-struct json_want {
-	struct span key;    /* a literal: plain ASCII, without escapes */
-	struct span value;  /* out: the value's bytes, SPAN_NONE when absent */
-	unsigned count;     /* out: how often the key stood there (escaped spellings count too) */
+/* A top-level member that a caller of json_scan_for() asked for. */
+struct json_member {
+	struct span value;  /* the value's bytes, SPAN_NONE when absent */
+	unsigned count;     /* how often the key stood there (escaped spellings count too) */
 };
 
 struct json_scan {
@@ -37,11 +36,14 @@ struct json_scan {
 	struct span text;   /* the value without the white space around it */
 };
 
-/* Checks exactly one JSON value in n bytes (white space around it allowed)
- * and, when it is an object, fills in the wanted top-level members (the last
- * one wins when a key is repeated; `count` tells). The hot path: one pass,
- * vectors or words at a time inside strings. */
-enum json_status json_scan(const char *p, size_t n, struct json_scan *out, struct json_want *want, size_t nwant);
+/* Checks exactly one JSON value in n bytes (white space around it allowed). The
+ * hot path: one pass, vectors or words at a time inside strings. */
+enum json_status json_scan(const char *p, size_t n, struct json_scan *out);
+/* The same and, when it is an object, fills in the top-level members named by
+ * nkeys keys, which are literals: plain ASCII, without escapes (the last one
+ * wins when a key is repeated; `count` tells). */
+enum json_status json_scan_for(const char *p, size_t n, struct json_scan *out, const struct span *keys,
+	struct json_member *members, size_t nkeys);
 const char *json_status_text(enum json_status s);
 
 /* ---- readers over checked text ------------------------------------------- */

@@ -1,5 +1,5 @@
 /* Tells what a JSON-RPC 2.0 message is and writes the two kinds of answer. One
- * json_scan() does all the work, nothing is allocated, and nothing inside
+ * json_scan_for() does all the work, nothing is allocated, and nothing inside
  * `params`, `result` or `error` is looked at: what a method means is for
  * others. It refuses what two readers could understand differently, such as a
  * repeated `id` or a message that is a request and a response at once. */
@@ -16,7 +16,12 @@
 /* Up to this many trailing zeros a number's key is written out in full. */
 #define KEY_ZEROS_MAX 20
 
-enum { JSONRPC, ID, METHOD, PARAMS, RESULT, ERROR, NWANT };
+enum { JSONRPC, ID, METHOD, PARAMS, RESULT, ERROR, NKEYS };
+
+static const struct span keys[NKEYS] = {
+	[JSONRPC] = SPAN_INIT("jsonrpc"), [ID] = SPAN_INIT("id"), [METHOD] = SPAN_INIT("method"),
+	[PARAMS] = SPAN_INIT("params"), [RESULT] = SPAN_INIT("result"), [ERROR] = SPAN_INIT("error"),
+};
 
 static const char *not_json_why(enum json_status st)
 {
@@ -70,18 +75,18 @@ static const char *judge_response(const struct rpc_msg *m, char id)
 	return NULL;
 }
 
-static void classify(struct rpc_msg *m, const struct json_want *want)
+static void classify(struct rpc_msg *m, const struct json_member *member)
 {
-	char id = json_type(m->id), method = json_type(want[METHOD].value);
+	char id = json_type(m->id), method = json_type(member[METHOD].value);
 
 	m->kind = RPC_INVALID;
-	for (size_t i = 0; i < NWANT; i++) {
-		if (want[i].count > 1) {
+	for (size_t i = 0; i < NKEYS; i++) {
+		if (member[i].count > 1) {
 			m->why = "a member stands there twice";
 			return;
 		}
 	}
-	if (!span_eq(want[JSONRPC].value, SPAN_LIT("\"2.0\"")) && !json_string_is(want[JSONRPC].value, "2.0")) {
+	if (!span_eq(member[JSONRPC].value, SPAN_LIT("\"2.0\"")) && !json_string_is(member[JSONRPC].value, "2.0")) {
 		m->why = "jsonrpc is not \"2.0\"";
 		return;
 	}
@@ -96,16 +101,13 @@ static void classify(struct rpc_msg *m, const struct json_want *want)
 
 void rpc_parse(const char *p, size_t n, struct rpc_msg *m)
 {
-	struct json_want want[NWANT] = {
-		[JSONRPC] = { .key = SPAN_LIT("jsonrpc") }, [ID] = { .key = SPAN_LIT("id") }, [METHOD] = { .key = SPAN_LIT("method") },
-		[PARAMS] = { .key = SPAN_LIT("params") }, [RESULT] = { .key = SPAN_LIT("result") }, [ERROR] = { .key = SPAN_LIT("error") },
-	};
+	struct json_member member[NKEYS];
 	struct json_scan scan;
 
 	m->kind = RPC_NOT_JSON;
 	m->why = NULL;
 	m->text = m->id = m->method = m->params = m->result = m->error = SPAN_NONE;
-	m->status = json_scan(p, n, &scan, want, NWANT);
+	m->status = json_scan_for(p, n, &scan, keys, member, NKEYS);
 	m->has_newline = scan.has_newline;
 	if (m->status != JSON_OK) {
 		m->why = not_json_why(m->status);
@@ -118,15 +120,15 @@ void rpc_parse(const char *p, size_t n, struct rpc_msg *m)
 		m->why = batch ? NULL : scan.type == '[' ? "the batch is empty" : "it is not an object";
 		return;
 	}
-	m->id = want[ID].value;
-	m->params = want[PARAMS].value;
-	m->result = want[RESULT].value;
-	m->error = want[ERROR].value;
-	if (json_type(want[METHOD].value) == '"')
-		m->method = span_make(want[METHOD].value.p + 1, want[METHOD].value.n - 2);
-	classify(m, want);
+	m->id = member[ID].value;
+	m->params = member[PARAMS].value;
+	m->result = member[RESULT].value;
+	m->error = member[ERROR].value;
+	if (json_type(member[METHOD].value) == '"')
+		m->method = span_make(member[METHOD].value.p + 1, member[METHOD].value.n - 2);
+	classify(m, member);
 	/* An answer can be addressed only if the id is one and the only one. */
-	if (m->kind == RPC_INVALID && (want[ID].count > 1 || (json_type(m->id) != '"' && json_type(m->id) != '0')))
+	if (m->kind == RPC_INVALID && (member[ID].count > 1 || (json_type(m->id) != '"' && json_type(m->id) != '0')))
 		m->id = SPAN_NONE;
 }
 
@@ -278,7 +280,7 @@ static struct span sniff_scalar(struct sniffer *s)
 			s->p++;
 		v = s->p < s->end ? span_make(start, (size_t)(s->p - start)) : SPAN_NONE;
 	}
-	if (!v.p || json_scan(v.p, v.n, &scan, NULL, 0) != JSON_OK || (scan.type != '"' && scan.type != '0'))
+	if (!v.p || json_scan(v.p, v.n, &scan) != JSON_OK || (scan.type != '"' && scan.type != '0'))
 		return SPAN_NONE;
 	return v;
 }

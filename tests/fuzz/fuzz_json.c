@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static enum json_status scan(struct span v, struct json_scan *s)
 {
-	return json_scan(v.p, v.n, s, NULL, 0);
+	return json_scan(v.p, v.n, s);
 }
 
 /* Every value within v, to the depth that the walk itself allows, is JSON by
@@ -73,7 +73,8 @@ static void edit(struct span v, struct buf *a, struct buf *b)
 
 static void check(const char *p, size_t size)
 {
-	struct json_want want[] = { { .key = SPAN_LIT("id") }, { .key = SPAN_LIT("method") }, { .key = SPAN_LIT("") } };
+	const struct span keys[] = { SPAN_LIT("id"), SPAN_LIT("method"), SPAN_LIT("") };
+	struct json_member found[3];
 	struct json_scan s, again;
 	struct buf a, b;
 
@@ -81,12 +82,12 @@ static void check(const char *p, size_t size)
 	buf_init(&b, BUF_MAX);
 	MUST(json_quote(&a, span_make(p, size)) == 0 && scan(buf_span(&a), &again) == JSON_OK);
 	buf_reset(&a);
-	if (json_scan(p, size, &s, want, 3) != JSON_OK) {
-		MUST(s.at <= size && !want[0].value.p && !want[1].value.p);
+	if (json_scan_for(p, size, &s, keys, found, 3) != JSON_OK) {
+		MUST(s.at <= size && !found[0].value.p && !found[1].value.p);
 		goto done;
 	}
 	for (size_t i = 0; i < 3; i++)
-		MUST(span_eq(json_get(s.text, want[i].key.p), want[i].value) && (want[i].count > 0) == (want[i].value.p != NULL));
+		MUST(span_eq(json_get(s.text, keys[i].p), found[i].value) && (found[i].count > 0) == (found[i].value.p != NULL));
 	read_all(s.text, 4, &a, &b);
 	MUST(json_splice(&a, span_make(p, size), NULL, 0) == 0 && span_eq(buf_span(&a), span_make(p, size)));
 	json_one_line(buf_data(&a), a.len);

@@ -58,7 +58,7 @@ static void check_sniff(const char *p, size_t n, const struct rpc_msg *m)
 
 	MUST(within(id, p, n));
 	if (id.p)
-		MUST(json_scan(id.p, id.n, &s, NULL, 0) == JSON_OK && (s.type == '"' || s.type == '0'));
+		MUST(json_scan(id.p, id.n, &s) == JSON_OK && (s.type == '"' || s.type == '0'));
 	if (m->kind == RPC_REQUEST)
 		MUST(has_method && span_eq(id, m->id));
 }
@@ -66,7 +66,7 @@ static void check_sniff(const char *p, size_t n, const struct rpc_msg *m)
 static bool is_id(struct span v)
 {
 	struct json_scan s;
-	return json_scan(v.p, v.n, &s, NULL, 0) == JSON_OK && s.text.n == v.n && (s.type == '"' || s.type == '0');
+	return json_scan(v.p, v.n, &s) == JSON_OK && s.text.n == v.n && (s.type == '"' || s.type == '0');
 }
 
 static void check_ids(struct span a, struct span b)

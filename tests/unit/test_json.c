@@ -18,7 +18,7 @@
 static enum json_status scan(const char *text)
 {
 	struct json_scan s;
-	return json_scan(text, strlen(text), &s, NULL, 0);
+	return json_scan(text, strlen(text), &s);
 }
 
 /* Scans a copy that ends where the text ends, so that a sanitizer sees every read too far. */
@@ -29,7 +29,7 @@ static enum json_status scan_exact(const char *p, size_t n, struct json_scan *s)
 
 	assert_non_null(copy);
 	memcpy(copy, p, n);
-	st = json_scan(copy, n, s, NULL, 0);
+	st = json_scan(copy, n, s);
 	free(copy);
 	return st;
 }
@@ -80,9 +80,9 @@ static void texts_are_judged_by_the_grammar(void **state)
 			fail_msg("%s: %s, not %s", cases[i].text, json_status_text(got), json_status_text(cases[i].want));
 		assert_true(s.at <= strlen(cases[i].text));
 	}
-	assert_int_equal(json_scan("{}\0", 3, &(struct json_scan){ 0 }, NULL, 0), JSON_BAD);
-	assert_int_equal(json_scan("\"a\0b\"", 5, &(struct json_scan){ 0 }, NULL, 0), JSON_BAD);
-	assert_int_equal(json_scan(NULL, 0, &(struct json_scan){ 0 }, NULL, 0), JSON_SHORT);
+	assert_int_equal(json_scan("{}\0", 3, &(struct json_scan){ 0 }), JSON_BAD);
+	assert_int_equal(json_scan("\"a\0b\"", 5, &(struct json_scan){ 0 }), JSON_BAD);
+	assert_int_equal(json_scan(NULL, 0, &(struct json_scan){ 0 }), JSON_SHORT);
 }
 
 static const struct {
@@ -174,7 +174,7 @@ static enum json_status scan_nested(size_t depth, char open, char close)
 	}
 	for (size_t i = 0; i < depth; i++)
 		*p++ = close;
-	return json_scan(text, (size_t)(p - text), &(struct json_scan){ 0 }, NULL, 0);
+	return json_scan(text, (size_t)(p - text), &(struct json_scan){ 0 });
 }
 
 static void nesting_ends_at_the_limit(void **state)
@@ -203,37 +203,39 @@ static void a_closing_bracket_fits_the_one_it_closes(void **state)
 
 static void wanted_members_are_found_at_the_top_only(void **state)
 {
-	struct json_want want[] = { { .key = SPAN_LIT("id") }, { .key = SPAN_LIT("method") }, { .key = SPAN_LIT("none") } };
+	const struct span keys[] = { SPAN_LIT("id"), SPAN_LIT("method"), SPAN_LIT("none") };
+	struct json_member found[3];
 	const char *text = " { \"x\":{\"id\":1,\"method\":[\"id\",{\"id\":2}]}, \"i\\u0064\" : [1, 2] , \"method\":\"m\",\"idx\":3 }\t";
 	struct json_scan s;
 
 	(void)state;
-	assert_int_equal(json_scan(text, strlen(text), &s, want, 3), JSON_OK);
-	assert_true(span_is(want[0].value, "[1, 2]"));
-	assert_int_equal(want[0].count, 1);
-	assert_true(span_is(want[1].value, "\"m\""));
-	assert_null(want[2].value.p);
-	assert_int_equal(want[2].count, 0);
+	assert_int_equal(json_scan_for(text, strlen(text), &s, keys, found, 3), JSON_OK);
+	assert_true(span_is(found[0].value, "[1, 2]"));
+	assert_int_equal(found[0].count, 1);
+	assert_true(span_is(found[1].value, "\"m\""));
+	assert_null(found[2].value.p);
+	assert_int_equal(found[2].count, 0);
 	assert_int_equal(s.type, '{');
 	assert_int_equal(s.text.n, strlen(text) - 2);
 }
 
 static void a_repeated_member_is_counted_and_the_last_one_wins(void **state)
 {
-	struct json_want want[] = { { .key = SPAN_LIT("id") } };
+	const struct span keys[] = { SPAN_LIT("id") };
+	struct json_member found[1];
 	const char *text = "{\"id\":1,\"\\u0069d\":{\"id\":9},\"id\":3}";
 	const char *array = "[{\"id\":1}]", *broken = "{\"id\":1,\"id\":";
 	struct json_scan s;
 
 	(void)state;
-	assert_int_equal(json_scan(text, strlen(text), &s, want, 1), JSON_OK);
-	assert_int_equal(want[0].count, 3);
-	assert_true(span_is(want[0].value, "3"));
-	assert_int_equal(json_scan(array, strlen(array), &s, want, 1), JSON_OK);
-	assert_int_equal(want[0].count, 0);
-	assert_int_equal(json_scan(broken, strlen(broken), &s, want, 1), JSON_SHORT);
-	assert_int_equal(want[0].count, 0);
-	assert_null(want[0].value.p);
+	assert_int_equal(json_scan_for(text, strlen(text), &s, keys, found, 1), JSON_OK);
+	assert_int_equal(found[0].count, 3);
+	assert_true(span_is(found[0].value, "3"));
+	assert_int_equal(json_scan_for(array, strlen(array), &s, keys, found, 1), JSON_OK);
+	assert_int_equal(found[0].count, 0);
+	assert_int_equal(json_scan_for(broken, strlen(broken), &s, keys, found, 1), JSON_SHORT);
+	assert_int_equal(found[0].count, 0);
+	assert_null(found[0].value.p);
 	assert_null(s.text.p);
 }
 
@@ -248,7 +250,7 @@ static void newlines_between_tokens_are_noticed(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
 		struct json_scan s;
-		assert_int_equal(json_scan(t[i].text, strlen(t[i].text), &s, NULL, 0), JSON_OK);
+		assert_int_equal(json_scan(t[i].text, strlen(t[i].text), &s), JSON_OK);
 		assert_int_equal(s.has_newline, t[i].want);
 	}
 }
@@ -394,7 +396,7 @@ static void quoting_gives_valid_json_of_any_bytes(void **state)
 	for (unsigned c = 0; c < 0x10000; c++) {
 		char raw[2] = { (char)(c >> 8), (char)c };
 		assert_int_equal(json_quote(&b, span_make(raw, 2)), 0);
-		assert_int_equal(json_scan(buf_data(&b), b.len, &(struct json_scan){ 0 }, NULL, 0), JSON_OK);
+		assert_int_equal(json_scan(buf_data(&b), b.len, &(struct json_scan){ 0 }), JSON_OK);
 		buf_reset(&b);
 	}
 	assert_int_equal(json_quote(&b, SPAN_NONE), 0);

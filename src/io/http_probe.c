@@ -93,7 +93,7 @@ static int set_up(CURL *easy, const struct http_config *c, const struct http_ca 
 	CURLcode rc = CURLE_OK;
 
 #define SET(option, value) do { if (rc == CURLE_OK) rc = curl_easy_setopt(easy, option, value); } while (0)
-	if (http_setup_easy(easy, c, verify ? 0 : HTTP_FOREIGN) != 0 || http_setup_tls(easy, ca) != 0)
+	if (http_setup_easy(easy, c, verify ? 0 : HTTP_FOREIGN, false) != 0 || http_setup_tls(easy, ca) != 0)
 		return -1;
 	SET(CURLOPT_URL, url);
 	SET(CURLOPT_CONNECT_ONLY, 1L);

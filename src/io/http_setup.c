@@ -177,14 +177,9 @@ static CURLcode setup_connection(CURL *e, const struct http_config *c)
 	return rc;
 }
 
-static bool decodes(void)
-{
-	return curl_version_info(CURLVERSION_NOW)->features & CURL_VERSION_LIBZ;
-}
-
 /* What others answer is small, and libcurl takes up to 64 MiB of what a few
  * compressed bytes become before it looks whether anybody wants them. */
-static CURLcode setup_protocol(CURL *e, const struct http_config *c, bool foreign)
+static CURLcode setup_protocol(CURL *e, const struct http_config *c, bool decode)
 {
 	CURLcode rc = CURLE_OK;
 
@@ -194,7 +189,7 @@ static CURLcode setup_protocol(CURL *e, const struct http_config *c, bool foreig
 	SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
 	SET(CURLOPT_HTTP09_ALLOWED, 0L);
 	SET(CURLOPT_HTTP_VERSION, (long)(c->http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
-	if (decodes() && !foreign)
+	if (decode)
 		SET(CURLOPT_ACCEPT_ENCODING, ENCODINGS);
 	return rc;
 }
@@ -214,11 +209,11 @@ static CURLcode setup_own(CURL *e, const struct http_config *c)
 	return rc;
 }
 
-int http_setup_easy(CURL *easy, const struct http_config *c, unsigned flags)
+int http_setup_easy(CURL *easy, const struct http_config *c, unsigned flags, bool decode)
 {
 	bool foreign = flags & HTTP_FOREIGN, elsewhere = foreign && !(flags & HTTP_AT_HOME);
 
-	if (setup_connection(easy, c) != CURLE_OK || setup_protocol(easy, c, foreign) != CURLE_OK)
+	if (setup_connection(easy, c) != CURLE_OK || setup_protocol(easy, c, decode && !foreign) != CURLE_OK)
 		return -1;
 	return elsewhere || setup_own(easy, c) == CURLE_OK ? 0 : -1;
 }
@@ -243,8 +238,9 @@ struct http_headers {
 int http_always_init(struct http_always *f, const struct http_config *c)
 {
 	size_t size = c->user_agent ? sizeof USER_AGENT + strlen(c->user_agent) : 0;
+	bool decodes = curl_version_info(CURLVERSION_NOW)->features & CURL_VERSION_LIBZ;
 
-	*f = (struct http_always){ .accept_encoding = decodes() ? "Accept-Encoding: " ENCODINGS : NULL };
+	*f = (struct http_always){ .accept_encoding = decodes ? "Accept-Encoding: " ENCODINGS : NULL };
 	if (!size)
 		return 0;
 	f->user_agent = malloc(size);

@@ -28,8 +28,9 @@ void http_ca_fini(struct http_ca *ca);
 
 /* ---- options ------------------------------------------------------------------ */
 
-/* Sets what does not change from transfer to transfer. flags: HTTP_... . 0 or -1. */
-int http_setup_easy(CURL *easy, const struct http_config *c, unsigned flags);
+/* Sets what does not change from transfer to transfer. flags: HTTP_... ; decode:
+ * this libcurl can take compressed answers apart, and is to. 0 or -1. */
+int http_setup_easy(CURL *easy, const struct http_config *c, unsigned flags, bool decode);
 /* The trust anchors, for https only: a blob costs a parse for each connection. */
 int http_setup_tls(CURL *easy, const struct http_ca *ca);
 

@@ -272,7 +272,7 @@ struct transfer *transfer_new(struct http_hub *hub, unsigned flags)
 	head_init(&t->head, hub->c.max_header_bytes);
 	buf_init(&t->in, SIZE_MAX);
 	t->easy = curl_easy_init();
-	if (!t->easy || http_setup_easy(t->easy, &hub->c, flags) < 0 || set_callbacks(t) < 0) {
+	if (!t->easy || http_setup_easy(t->easy, &hub->c, flags, hub->always.accept_encoding) < 0 || set_callbacks(t) < 0) {
 		transfer_free(t);
 		return NULL;
 	}

@@ -18,6 +18,7 @@
 #include "core/session.h"
 #include "io/http.h"
 #include "io/loop.h"
+#include "io/resident.h"
 #include "io/stdio.h"
 #include "memory_bridge.h"
 #include "report/report.h"
@@ -63,6 +64,8 @@ struct bridge {
 	unsigned late_turns;   /* of the loop, since it was not behind */
 	int64_t eof_at;
 	size_t unread;         /* of our output, when that was looked at last; while ending */
+	bool answered;         /* the client has got something */
+	int64_t trim_at;       /* when nothing happens until then, what start-up alone touched is let go; 0: done, or too early */
 };
 
 /* ---- header lists ---------------------------------------------------------------------------- */
@@ -490,6 +493,10 @@ static void bridge_drain(struct bridge *b)
 	}
 	run_http(b);
 	follow_auth(b); /* what that brought */
+	if (!b->answered && stdio_queued(b->io) > 0) {
+		b->answered = true;
+		b->trim_at = b->now + QUIET_MS;
+	}
 	stdio_flush(b->io);
 	if (b->report)
 		report_on_time(b->report, b->now);
@@ -521,6 +528,7 @@ static int64_t bridge_deadline(const struct bridge *b)
 	if (b->report)
 		t = sooner(t, report_deadline(b->report, b->now));
 	t = sooner(t, memory_deadline(b->memory));
+	t = sooner(t, b->trim_at);
 	return b->ending ? sooner(t, b->end_by) : t;
 }
 
@@ -563,6 +571,19 @@ static void notice_stop(struct bridge *b, int64_t until, bool quiet)
 	}
 }
 
+/* Once in a life, when the start is over. */
+static void trim_when_quiet(struct bridge *b, bool quiet)
+{
+	if (!b->trim_at)
+		return;
+	if (!quiet) {
+		b->trim_at = b->now + QUIET_MS;
+	} else if (b->now >= b->trim_at) {
+		b->trim_at = 0;
+		resident_trim(http_library());
+	}
+}
+
 static void bridge_loop(struct bridge *b)
 {
 	struct loop_event ev[EVENTS];
@@ -582,6 +603,7 @@ static void bridge_loop(struct bridge *b)
 		notice_sleep(b);
 		if (n == 0)
 			http_rest(b->http);
+		trim_when_quiet(b, n == 0);
 		for (int i = 0; i < n; i++)
 			if (!stdio_on_event(b->io, &ev[i]) && !http_on_event(b->http, &ev[i]))
 				auth_bridge_on_event(b->auth, &ev[i], b->now);

@@ -322,6 +322,11 @@ size_t http_backlog(const struct http *h)
 
 /* ---- life ----------------------------------------------------------------------- */
 
+uintptr_t http_library(void)
+{
+	return (uintptr_t)curl_multi_socket_action;
+}
+
 int http_global_init(struct err *e)
 {
 	CURLcode rc = curl_global_init_mem(CURL_GLOBAL_DEFAULT, http_mem_malloc, http_mem_free,

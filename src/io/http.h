@@ -67,6 +67,8 @@ struct http_event {
 
 /* Once in a process, before any thread or other libcurl use: curl_global_init_mem with a wiping free. */
 int http_global_init(struct err *e);
+/* An address within libcurl. */
+uintptr_t http_library(void);
 struct http *http_new(const struct http_config *c, struct loop *l, struct err *e);
 void http_free(struct http *h);
 

@@ -220,6 +220,12 @@ describe('descriptors', { concurrency: 4 }, () => {
 		for (const f of flags) assert.equal(f & 0o4000, 0, `O_NONBLOCK in ${f.toString(8)}`);
 	});
 
+	scenario('what the start alone needed is let go in the first quiet moment', {}, async ({ br }) => {
+		await br.call('echo', { text: 'before' });
+		await until(() => br.status('VmHWM') - br.status('VmRSS') > 2048, 10000, 'less memory than the start took');
+		assertText(await br.call('echo', { text: 'after' }), 'after');
+	});
+
 	scenario('a client that stops reading stdout while the server sends 50 MB: memory stays bounded and nothing is lost', { server: { respond: 'sse' } }, async ({ srv, br }) => {
 		const out = await srv.standing();
 		await br.call('echo');

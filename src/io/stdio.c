@@ -39,7 +39,7 @@ struct stdio {
 	size_t max_line;
 
 	struct nbfd in;
-	bool in_enabled, in_watched, in_ended;
+	bool in_enabled, in_watched, in_ended, in_widened;
 	struct buf buf;   /* what was read; positions below count from its front */
 	size_t start;     /* before it: lines that were given, to be dropped at the next call */
 	size_t scan;      /* from start to here there is no newline */
@@ -223,6 +223,25 @@ int stdio_take(struct stdio *s, struct buf *out)
 	return 0;
 }
 
+/* True when a full pipe has become wider, once for a pipe. In the usual 64 KiB a
+ * flood or a large message puts us and the client to sleep in turn, and on two
+ * processors every page of a pipe that fits into a cache is fetched from the
+ * other one's. Done when it is needed, since what all pipes of a user may hold
+ * is limited. */
+static bool widen(int fd, bool *widened)
+{
+#ifdef F_SETPIPE_SZ
+	int n = *widened ? -1 : fcntl(fd, F_GETPIPE_SZ);
+
+	*widened = true;
+	return n > 0 && n < PIPE_BYTES && fcntl(fd, F_SETPIPE_SZ, PIPE_BYTES) > n;
+#else
+	(void)fd;
+	(void)widened;
+	return false;
+#endif
+}
+
 static void read_some(struct stdio *s)
 {
 	size_t room;
@@ -237,7 +256,11 @@ static void read_some(struct stdio *s)
 		return;
 	}
 	room = s->buf.cap - s->buf.off - s->buf.len - 1;
-	n = nbfd_read(&s->in, buf_tail(&s->buf), room < READ_MAX ? room : READ_MAX);
+	if (room > READ_MAX)
+		room = READ_MAX;
+	n = nbfd_read(&s->in, buf_tail(&s->buf), room);
+	if (n == (ssize_t)room && room >= READ_MAX / 2)
+		(void)widen(s->in.fd, &s->in_widened);
 	if (n > 0)
 		buf_grew(&s->buf, (size_t)n);
 	else if (n == 0 || errno != EAGAIN)
@@ -397,23 +420,6 @@ static void block_done(struct stdio *s)
 		block_free(k);
 }
 
-/* True when a full pipe has become wider, once for a pipe. In the usual 64 KiB a
- * flood puts us and the client to sleep in turn, and on two processors every
- * page of a pipe that fits into a cache is fetched from the other one's. Done
- * when it is needed, since what all pipes of a user may hold is limited. */
-static bool widen(struct stdio *s)
-{
-#ifdef F_SETPIPE_SZ
-	int n = s->out_widened ? -1 : fcntl(s->out.fd, F_GETPIPE_SZ);
-
-	s->out_widened = true;
-	return n > 0 && n < PIPE_BYTES && fcntl(s->out.fd, F_SETPIPE_SZ, PIPE_BYTES) > n;
-#else
-	(void)s;
-	return false;
-#endif
-}
-
 void stdio_flush(struct stdio *s)
 {
 	unsigned events;
@@ -423,7 +429,7 @@ void stdio_flush(struct stdio *s)
 		ssize_t n = b->len ? nbfd_write(&s->out, buf_data(b), b->len) : 0;
 
 		if (n < 0 && errno == EAGAIN) {
-			if (widen(s))
+			if (widen(s->out.fd, &s->out_widened))
 				continue;
 			break;
 		}

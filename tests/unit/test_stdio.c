@@ -620,6 +620,36 @@ static void only_a_full_pipe_is_made_wider(void **state)
 	(void)state;
 }
 
+static void a_pipe_that_pours_is_made_wider(void **state)
+{
+#ifdef F_GETPIPE_SZ
+	struct side t = open_pipes(1 << 20);
+	char *big = calloc(1, 1 << 20);
+	int first = fcntl(t.in[0], F_GETPIPE_SZ);
+	struct span line;
+
+	assert_non_null(big);
+	memset(big, 'x', 1 << 20);
+	stdio_read_enable(t.s, true);
+	send_text(&t, "one\n");
+	turn(&t);
+	expect(&t, STDIO_LINE, "one");
+	assert_int_equal(fcntl(t.in[0], F_GETPIPE_SZ), first);
+	for (int i = 0; i < first; i += 4096)
+		send_all(&t, big, 4096);
+	for (int i = 0; i < 8; i++)
+		turn(&t);
+	assert_true(fcntl(t.in[0], F_GETPIPE_SZ) > first);
+	send_text(&t, "\n");
+	turn(&t);
+	assert_int_equal(stdio_next(t.s, &line), STDIO_LINE);
+	assert_int_equal(line.n, first);
+	close_pipes(&t);
+	free(big);
+#endif
+	(void)state;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -642,6 +672,7 @@ int main(void)
 		cmocka_unit_test(a_full_stdout_wakes_the_loop_when_there_is_room),
 		cmocka_unit_test(small_lines_share_one_write),
 		cmocka_unit_test(only_a_full_pipe_is_made_wider),
+		cmocka_unit_test(a_pipe_that_pours_is_made_wider),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

@@ -221,20 +221,42 @@ void circuit_on_end(struct auth *a)
 
 /* ---- what may be done ------------------------------------------------------------------- */
 
+/* 0 or a time that has passed: now. */
+static int64_t not_before(const struct dependency *d)
+{
+	return d->breaker.state == BREAKER_OPEN ? d->next_at : d->backoff.floor_until;
+}
+
 int64_t circuit_pause(const struct auth *a, int64_t now)
 {
 	int64_t most = 0;
 	size_t i;
 
 	for (i = 0; i < FLOW_DEPENDENCIES; i++)
-		if (a->servers[i].breaker.state == BREAKER_OPEN && a->servers[i].next_at - now > most)
-			most = a->servers[i].next_at - now;
+		if (not_before(&a->servers[i]) - now > most)
+			most = not_before(&a->servers[i]) - now;
 	return most;
 }
 
 static void refuse(struct auth *a, const struct dependency *d)
 {
-	flow_fail(a, "the %s has been unreachable for a while and was not asked again", party_names[d->party]);
+	flow_fail(a, "the %s %s and was not asked again", party_names[d->party],
+	          d->breaker.state == BREAKER_OPEN ? "has been unreachable for a while" : "has said not to be asked for a while");
+}
+
+/* A server that has said when to come back is asked then, if that is in time for
+ * those who wait for the token. */
+static bool waits_for(struct auth *a, const struct dependency *d)
+{
+	int64_t last = a->hold_until - LAST_TRY_MS;
+
+	if (!a->challenged || d->breaker.state == BREAKER_OPEN || d->backoff.floor_until > last)
+		return false;
+	a->http_again_at = d->next_at > last ? last : d->next_at;
+	a->held = true;
+	flow_log(a, AUTH_LOG_INFO, "the %s has said not to be asked for a while; asking it in %.1f s", party_names[d->party],
+	         (double)(a->http_again_at - a->now) / 1000);
+	return true;
 }
 
 bool circuit_lets_begin(struct auth *a)
@@ -255,13 +277,14 @@ bool circuit_lets_ask(struct auth *a)
 	bool person = a->step == STEP_CODE || a->step == STEP_POLL;
 	struct dependency *d = asked(a);
 
-	if (d && d->breaker.state == BREAKER_OPEN && a->now < d->next_at && !person) {
-		refuse(a, d);
+	a->asked = d;
+	if (d && a->now < not_before(d) && !person) {
+		if (!waits_for(a, d))
+			refuse(a, d);
 		return false;
 	}
 	if (d)
 		breaker_on_probe(&d->breaker);
-	a->asked = d;
 	look(a);
 	return true;
 }

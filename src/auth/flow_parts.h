@@ -230,7 +230,8 @@ void value_on_read(struct auth *a, struct span value, const char *why);
 /* flow_breaker.c */
 void circuit_init(struct auth *a);
 /* May a flow begin, and may the exchange in a->url go out? When a server that
- * it needs is away the flow is failed, and the answer is false. */
+ * it needs is away the flow is failed, and the answer is false. It is false, too,
+ * when the exchange goes out later, at http_again_at. */
 bool circuit_lets_begin(struct auth *a);
 bool circuit_lets_ask(struct auth *a);
 /* How the exchange ended; false when its server is not to be asked again now. */
@@ -240,7 +241,7 @@ bool circuit_on_answer(struct auth *a, const struct auth_answer *ans);
 bool circuit_holds(struct auth *a);
 /* The flow is over, whatever became of it. */
 void circuit_on_end(struct auth *a);
-/* Ms until every server that is away may be asked again. */
+/* Ms until every server that is away, or has said when to come back, may be asked again. */
 int64_t circuit_pause(const struct auth *a, int64_t now);
 void circuit_free(struct auth *a);
 

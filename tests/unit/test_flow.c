@@ -1987,6 +1987,45 @@ static void a_retry_after_is_kept_within_the_hold_time(void **state)
 	world_free(w);
 }
 
+/* The one sign-in that was told is over, and the breaker is closed. */
+static void a_retry_after_counts_for_the_next_sign_in_too(void **state)
+{
+	struct auth_config c = { .mode = AUTH_MODE_CLIENT, .client_id = "svc", LIMITS };
+	struct auth_answer told = { .ok = true, .status = 429, .retry_after = SPAN_LIT("60") };
+	struct world *w = world_new(&c);
+	int64_t since;
+
+	(void)state;
+	start(w);
+	to_token(w, 1);
+	since = w->now;
+	w->http = false;
+	auth_on_http(w->a, w->token, &told, w->now, w->wall);
+	run(w);
+	assert_int_equal(auth_phase(w->a), AUTH_GAVE_UP);
+	assert_null(w->circuit);
+	pass(w, 5000);
+	assert_int_equal(auth_pause(w->a, w->now), 55000);
+	challenge(w, 2, 401, NULL);
+	answer(w, 200, PRM);
+	assert_false(w->http);
+	assert_int_equal(auth_phase(w->a), AUTH_GAVE_UP);
+	assert_non_null(strstr(w->failed, "the authorization server has said not to be asked for a while"));
+	pass(w, 35000);
+	challenge(w, 3, 401, NULL);
+	answer(w, 200, PRM);
+	assert_false(w->http);
+	assert_int_equal(auth_phase(w->a), AUTH_WORKING);
+	pass(w, auth_deadline(w->a) - w->now);
+	assert_true(w->now >= since + 60000 && w->now <= since + 66000);
+	expect(w, "https://as/.well-known/oauth-authorization-server");
+	answer(w, 200, META_TOKENS);
+	answer(w, 200, TOKEN);
+	assert_int_equal(auth_phase(w->a), AUTH_HAVE);
+	assert_int_equal(auth_pause(w->a, w->now), 0);
+	world_free(w);
+}
+
 static void refusals_do_not_count_and_the_breaker_can_be_turned_off(void **state)
 {
 	static const struct { int status, threshold; } rows[] = { { 400, 5 }, { 401, 5 }, { 404, 5 }, { 503, 0 }, { 0, 0 } };
@@ -2407,6 +2446,7 @@ int main(void)
 		cmocka_unit_test(a_wanted_token_waits_out_an_outage_of_the_metadata),
 		cmocka_unit_test(a_server_that_comes_back_in_the_middle_of_a_round_is_asked_again),
 		cmocka_unit_test(a_retry_after_is_kept_within_the_hold_time),
+		cmocka_unit_test(a_retry_after_counts_for_the_next_sign_in_too),
 		cmocka_unit_test(refusals_do_not_count_and_the_breaker_can_be_turned_off),
 		cmocka_unit_test(an_answer_beyond_use_is_no_outage),
 		cmocka_unit_test(the_cooldown_and_retry_after_lengthen_the_pause),

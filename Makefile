@@ -16,11 +16,12 @@ OUT ?= build$(if $(SAN),/$(subst $(comma),-,$(SAN)))$(if $(filter clang,$(CC)),/
 comma := ,
 
 LIBS := libcurl libsodium
-# ES256 client assertions want libcrypto, which Debian's libcurl brings anyway.
-CRYPTO := $(shell $(PKG_CONFIG) --exists libcrypto && echo yes)
+# ES256 client assertions want libcrypto and trust anchors that are read once want
+# libssl; Debian's libcurl brings both anyway.
+CRYPTO := $(shell $(PKG_CONFIG) --exists libcrypto libssl && echo yes)
 ifeq ($(CRYPTO),yes)
-LIBS += libcrypto
-DEFS += -DHAVE_LIBCRYPTO
+LIBS += libssl libcrypto
+DEFS += -DHAVE_LIBCRYPTO -DHAVE_LIBSSL
 endif
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes \

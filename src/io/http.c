@@ -411,7 +411,7 @@ void http_free(struct http *h)
 	http_url_release(h->hub.url);
 	curl_share_cleanup(h->hub.cookies);
 	http_table_fini(&h->table);
-	http_ca_fini(&h->hub.ca);
+	http_trust_fini(&h->hub.trust);
 	http_always_fini(&h->hub.always);
 	http_sockets_fini(&h->hub.sockets);
 	free(h);

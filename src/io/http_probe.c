@@ -10,6 +10,7 @@
 
 #include "io/http_result.h"
 #include "io/http_setup.h"
+#include "io/http_trust.h"
 
 static void copy_until(char *out, size_t size, const char *from, const char *end, const char *stop)
 {
@@ -87,13 +88,13 @@ static void read_way(CURL *easy, struct http_probe *p)
 	p->port = (int)port;
 }
 
-static int set_up(CURL *easy, const struct http_config *c, const struct http_ca *ca, const char *url, bool verify,
+static int set_up(CURL *easy, const struct http_config *c, struct http_trust *trust, const char *url, bool verify,
 	struct http_probe *p, char *errbuf)
 {
 	CURLcode rc = CURLE_OK;
 
 #define SET(option, value) do { if (rc == CURLE_OK) rc = curl_easy_setopt(easy, option, value); } while (0)
-	if (http_setup_easy(easy, c, verify ? 0 : HTTP_FOREIGN, false) != 0 || http_setup_tls(easy, ca) != 0)
+	if (http_setup_easy(easy, c, verify ? 0 : HTTP_FOREIGN, false) != 0 || http_trust_setup(easy, trust) != 0)
 		return -1;
 	SET(CURLOPT_URL, url);
 	SET(CURLOPT_CONNECT_ONLY, 1L);
@@ -115,15 +116,15 @@ static int set_up(CURL *easy, const struct http_config *c, const struct http_ca 
 int http_probe(const struct http_config *c, const char *url, bool verify, struct http_probe *p, struct err *e)
 {
 	struct http_attempt a = { .code = CURLE_OK };
-	struct http_ca ca = { .loaded = false };
+	struct http_trust trust = { .loaded = false };
 	char errbuf[CURL_ERROR_SIZE] = "";
 	CURL *easy = curl_easy_init();
 	int rc = -1;
 
 	memset(p, 0, sizeof(*p));
 	p->proxied = c->proxy && c->proxy[0];
-	http_ca_load(&ca, c->cacert);
-	if (!easy || set_up(easy, c, &ca, url, verify, p, errbuf) != 0) {
+	http_trust_load(&trust, c->cacert);
+	if (!easy || set_up(easy, c, &trust, url, verify, p, errbuf) != 0) {
 		err_set(e, "libcurl refuses the options");
 		goto out;
 	}
@@ -134,6 +135,6 @@ int http_probe(const struct http_config *c, const char *url, bool verify, struct
 	rc = 0;
 out:
 	curl_easy_cleanup(easy);
-	http_ca_fini(&ca);
+	http_trust_fini(&trust);
 	return rc;
 }

@@ -1,13 +1,10 @@
-/* The options that every easy handle gets, the trust anchors, and header lists
- * that share their tail. Nothing here starts or ends anything.
+/* The options that every easy handle gets, and header lists that share their
+ * tail. Nothing here starts or ends anything.
  *
  * Proxies: --proxy wins and then holds for every host that NO_PROXY does not
  * name. Without it libcurl reads the usual environment variables; as those are
  * meant for the world outside, loopback is left out of them unless the user
- * has said with NO_PROXY what is to be left out.
- *
- * Trust: --cacert, else SSL_CERT_FILE and SSL_CERT_DIR, else what libcurl was
- * built with; certificates in NODE_EXTRA_CA_CERTS come on top of that. */
+ * has said with NO_PROXY what is to be left out. */
 #include "io/http_setup.h"
 
 #include <netinet/in.h>
@@ -22,102 +19,22 @@
 
 #include <sodium.h>
 
-#include "base/log.h"
-
 #if LIBCURL_VERSION_NUM < 0x075500
 #error "libcurl 7.85.0 or newer is needed"
 #endif
 
-#define CA_MAX ((size_t)16 * 1024 * 1024)
 #define KEEPALIVE_IDLE_S 15L
 #define KEEPALIVE_INTERVAL_S 5L
 #define USER_TIMEOUT_MS 30000u
-#define FILE_PIECE ((size_t)16 * 1024)
 #define ENCODINGS "gzip, deflate"
 #define USER_AGENT "User-Agent: "
 #define STANDING_LINES 3 /* Expect, User-Agent, Accept-Encoding */
-
-/* ---- trust anchors ------------------------------------------------------------ */
-
-static int append_file(struct buf *b, const char *path)
-{
-	FILE *f = fopen(path, "re");
-	int rc = -1;
-	size_t n;
-
-	if (!f)
-		return -1;
-	for (;;) {
-		if (buf_reserve(b, FILE_PIECE) < 0)
-			break;
-		n = fread(buf_tail(b), 1, FILE_PIECE, f);
-		buf_grew(b, n);
-		if (n == 0) {
-			rc = ferror(f) ? -1 : buf_puts(b, "\n");
-			break;
-		}
-	}
-	fclose(f);
-	return rc;
-}
 
 static const char *env(const char *name)
 {
 	const char *v = getenv(name);
 
 	return v && *v ? v : NULL;
-}
-
-void http_ca_load(struct http_ca *ca, const char *cacert)
-{
-	const char *extra = env("NODE_EXTRA_CA_CERTS");
-	const char *base;
-
-	if (ca->loaded)
-		return;
-	ca->loaded = true;
-	buf_init(&ca->blob, CA_MAX);
-	ca->file = cacert ? cacert : env("SSL_CERT_FILE");
-	ca->dir = cacert ? NULL : env("SSL_CERT_DIR");
-	if (!extra)
-		return;
-	base = ca->file ? ca->file : curl_version_info(CURLVERSION_NOW)->cainfo;
-	if ((base && append_file(&ca->blob, base) < 0) || append_file(&ca->blob, extra) < 0) {
-		log_warn("certificates of NODE_EXTRA_CA_CERTS can not be read; going on without them");
-		buf_fini(&ca->blob);
-	}
-}
-
-void http_ca_fini(struct http_ca *ca)
-{
-	if (ca->loaded)
-		buf_fini(&ca->blob);
-	*ca = (struct http_ca){ 0 };
-}
-
-/* A proxy that is spoken to by TLS is trusted as a server is. A libcurl without
- * such proxies refuses the options, and the proxy itself later. */
-static CURLcode setup_trust(CURL *easy, const struct http_ca *ca, bool proxy)
-{
-	CURLcode rc = CURLE_OK;
-
-	if (ca->blob.len) {
-		struct curl_blob blob = { .data = buf_data(&ca->blob), .len = ca->blob.len, .flags = CURL_BLOB_NOCOPY };
-
-		rc = curl_easy_setopt(easy, proxy ? CURLOPT_PROXY_CAINFO_BLOB : CURLOPT_CAINFO_BLOB, &blob);
-	} else if (ca->file) {
-		rc = curl_easy_setopt(easy, proxy ? CURLOPT_PROXY_CAINFO : CURLOPT_CAINFO, ca->file);
-	}
-	if (rc == CURLE_OK && ca->dir)
-		rc = curl_easy_setopt(easy, proxy ? CURLOPT_PROXY_CAPATH : CURLOPT_CAPATH, ca->dir);
-	return rc;
-}
-
-int http_setup_tls(CURL *easy, const struct http_ca *ca)
-{
-	if (setup_trust(easy, ca, false) != CURLE_OK)
-		return -1;
-	return setup_trust(easy, ca, true) == CURLE_OUT_OF_MEMORY ? -1 : 0;
 }
 
 /* ---- options ------------------------------------------------------------------ */

@@ -1,5 +1,5 @@
-/* What is the same for every transfer: header lists, trust anchors and the
- * options of an easy handle. */
+/* What is the same for every transfer: header lists and the options of an easy
+ * handle. */
 #ifndef IO_HTTP_SETUP_H
 #define IO_HTTP_SETUP_H
 
@@ -13,26 +13,11 @@
 #include "base/span.h"
 #include "io/http.h"
 
-/* ---- trust anchors ------------------------------------------------------------ */
-
-struct http_ca {
-	bool loaded;
-	const char *file, *dir;  /* borrowed; NULL: libcurl's own */
-	struct buf blob;         /* file plus NODE_EXTRA_CA_CERTS; empty when that is not set */
-};
-
-/* Looks at SSL_CERT_FILE, SSL_CERT_DIR and NODE_EXTRA_CA_CERTS, once, and reads
- * what must be read. Trouble with the extra file is logged and it is left out. */
-void http_ca_load(struct http_ca *ca, const char *cacert);
-void http_ca_fini(struct http_ca *ca);
-
 /* ---- options ------------------------------------------------------------------ */
 
 /* Sets what does not change from transfer to transfer. flags: HTTP_... ; decode:
  * this libcurl can take compressed answers apart, and is to. 0 or -1. */
 int http_setup_easy(CURL *easy, const struct http_config *c, unsigned flags, bool decode);
-/* The trust anchors, for https only: a blob costs a parse for each connection. */
-int http_setup_tls(CURL *easy, const struct http_ca *ca);
 
 /* ---- header lists --------------------------------------------------------------- */
 

@@ -380,8 +380,8 @@ int transfer_prepare(struct transfer *t, const struct http_request *rq, struct e
 		return -1;
 	/* A proxy may be one that is spoken to by TLS. */
 	if (!t->tls_ready && (t->hub->c.proxy || strncasecmp(rq->url, "https:", 6) == 0)) {
-		http_ca_load(&t->hub->ca, t->hub->c.cacert);
-		if (http_setup_tls(t->easy, &t->hub->ca) < 0)
+		http_trust_load(&t->hub->trust, t->hub->c.cacert);
+		if (http_trust_setup(t->easy, &t->hub->trust) < 0)
 			return err_set(e, "the certificates can not be set up");
 		t->tls_ready = true;
 	}

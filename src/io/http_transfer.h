@@ -18,6 +18,7 @@
 #include "io/http_ring.h"
 #include "io/http_setup.h"
 #include "io/http_sockets.h"
+#include "io/http_trust.h"
 #include "io/http_url.h"
 
 /* What all transfers have in common. */
@@ -26,7 +27,7 @@ struct http_hub {
 	CURLM *multi;
 	CURLSH *cookies;         /* NULL: none are kept */
 	struct http_sockets sockets;
-	struct http_ca ca;
+	struct http_trust trust;
 	struct http_always always;
 	struct http_url *url;    /* where the last request went, taken apart; NULL before the first */
 	struct link ready;       /* transfers with a fact to give */

@@ -416,6 +416,24 @@ describe('TLS, proxies and sockets', { concurrency: 2 }, () => {
 		assert.ok(srv.accepted <= 2, `${srv.accepted} connections`);
 	});
 
+	const trusted = path.join(scratch, 'trusted.pem');
+	const trust = (text) => { fs.writeFileSync(`${trusted}.new`, text); fs.renameSync(`${trusted}.new`, trusted); };
+	trust(fs.readFileSync(made.ca));
+	scenario('a file of authorities that changes counts for the next connection', { server: secure, env: { SSL_CERT_FILE: trusted } }, async ({ srv, br }) => {
+		await srv.standing();
+		trust('');
+		srv.cut();
+		assertResult(await br.request('tools/list')); /* what can not be read is left as it was */
+		const elsewhere = path.join(scratch, 'elsewhere');
+		fs.mkdirSync(elsewhere);
+		trust(fs.readFileSync(makeCertificates(elsewhere).ca));
+		srv.cut();
+		await br.logged(/certificate/i);
+		const call = br.request('tools/list');
+		trust(fs.readFileSync(made.ca));
+		assertResult(await call);
+	});
+
 	scenario('a TLS line that is cut is made again', { server: secure, args: ['--cacert', made.ca] }, async ({ srv, br }) => {
 		await srv.standing();
 		srv.cut();

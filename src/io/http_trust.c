@@ -1,0 +1,262 @@
+/* libcurl reads and parses the trust anchors for each connection: the usual
+ * bundle of 140 costs 29 ms, in which the loop stands still, and 0.9 MiB each.
+ * Where libcurl's TLS is the very OpenSSL that we are linked with, one store
+ * serves all connections (SSL_CTX_set1_cert_store(3)), and is made anew when a
+ * file has changed. Elsewhere, and where a file can not be read, libcurl is given
+ * the names and says what is wrong. */
+#include "io/http_trust.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef HAVE_LIBSSL
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#endif
+
+#include "base/log.h"
+
+#define CA_MAX ((size_t)16 * 1024 * 1024)
+#define FILE_PIECE ((size_t)16 * 1024)
+
+static const char *env(const char *name)
+{
+	const char *v = getenv(name);
+
+	return v && *v ? v : NULL;
+}
+
+static const char *file_of(const struct http_trust *t)
+{
+	return t->file ? t->file : curl_version_info(CURLVERSION_NOW)->cainfo;
+}
+
+static bool is_same_file(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+static void extra_is_lost(struct http_trust *t)
+{
+	log_warn("certificates of NODE_EXTRA_CA_CERTS can not be read; going on without them");
+	t->extra = NULL;
+}
+
+/* ---- one store for all ------------------------------------------------------------ */
+
+#if defined(HAVE_LIBSSL) && OPENSSL_VERSION_NUMBER >= 0x30000000L
+
+static bool is_our_openssl(void)
+{
+	const char *theirs = curl_version_info(CURLVERSION_NOW)->ssl_version;
+	char ours[64];
+
+	snprintf(ours, sizeof ours, "OpenSSL/%s", OpenSSL_version(OPENSSL_VERSION_STRING));
+	return theirs && strcmp(theirs, ours) == 0;
+}
+
+static void look(const char *path, struct stat *seen)
+{
+	if (!path || stat(path, seen) != 0)
+		memset(seen, 0, sizeof *seen);
+}
+
+static bool is_changed(const struct stat *a, const struct stat *b)
+{
+	return !is_same_file(a, b) || a->st_size != b->st_size || a->st_mtim.tv_sec != b->st_mtim.tv_sec ||
+	       a->st_mtim.tv_nsec != b->st_mtim.tv_nsec;
+}
+
+/* The flags are those that libcurl sets on a store of its own. */
+static X509_STORE *store_new(struct http_trust *t)
+{
+	const char *file = file_of(t), *dir = t->dir ? t->dir : curl_version_info(CURLVERSION_NOW)->capath;
+	X509_STORE *store = X509_STORE_new();
+	bool ok = store && (file || dir) && X509_STORE_load_locations(store, file, dir) == 1 &&
+		  X509_STORE_set_flags(store, X509_V_FLAG_TRUSTED_FIRST | X509_V_FLAG_PARTIAL_CHAIN) == 1;
+
+	if (ok && t->extra && !is_same_file(&t->file_seen, &t->extra_seen) && X509_STORE_load_locations(store, t->extra, NULL) != 1)
+		extra_is_lost(t);
+	ERR_clear_error();
+	if (!ok) {
+		X509_STORE_free(store);
+		return NULL;
+	}
+	return store;
+}
+
+static void share(struct http_trust *t)
+{
+	if (!is_our_openssl())
+		return;
+	look(file_of(t), &t->file_seen);
+	look(t->extra, &t->extra_seen);
+	t->store = store_new(t);
+}
+
+/* A bridge lives for weeks, and authorities come and go. What can not be read at
+ * the moment is left as it was. */
+static void follow_files(struct http_trust *t)
+{
+	struct http_trust now = *t;
+
+	look(file_of(t), &now.file_seen);
+	look(t->extra, &now.extra_seen);
+	if (!is_changed(&now.file_seen, &t->file_seen) && !is_changed(&now.extra_seen, &t->extra_seen))
+		return;
+	now.store = store_new(&now);
+	if (!now.store)
+		return;
+	X509_STORE_free(t->store);
+	t->store = now.store;
+	t->file_seen = now.file_seen;
+	t->extra_seen = now.extra_seen;
+}
+
+static CURLcode on_context(CURL *easy, void *context, void *arg)
+{
+	struct http_trust *t = arg;
+
+	(void)easy;
+	follow_files(t);
+	SSL_CTX_set1_cert_store(context, t->store);
+	return CURLE_OK;
+}
+
+static int setup_store(CURL *easy, struct http_trust *t)
+{
+	CURLcode rc = curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, on_context);
+
+#define SET(option, value) do { if (rc == CURLE_OK) rc = curl_easy_setopt(easy, option, value); } while (0)
+	SET(CURLOPT_SSL_CTX_DATA, t);
+	SET(CURLOPT_CAINFO, NULL);
+	SET(CURLOPT_CAPATH, NULL);
+	if (rc != CURLE_OK)
+		return -1;
+	/* A libcurl that knows no proxy with TLS refuses these. */
+	(void)curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO, NULL);
+	(void)curl_easy_setopt(easy, CURLOPT_PROXY_CAPATH, NULL);
+#if LIBCURL_VERSION_NUM >= 0x075700
+	/* It would keep the store that it met first. One too old to know this keeps none. */
+	(void)curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, 0L);
+#endif
+#undef SET
+	return 0;
+}
+
+static void drop_store(struct http_trust *t)
+{
+	X509_STORE_free(t->store);
+}
+
+#else
+
+static void share(struct http_trust *t)
+{
+	(void)t;
+}
+
+static int setup_store(CURL *easy, struct http_trust *t)
+{
+	(void)easy;
+	(void)t;
+	return -1;
+}
+
+static void drop_store(struct http_trust *t)
+{
+	(void)t;
+}
+
+#endif
+
+/* ---- libcurl reads ---------------------------------------------------------------- */
+
+static int append_file(struct buf *b, const char *path)
+{
+	FILE *f = fopen(path, "re");
+	int rc = -1;
+	size_t n;
+
+	if (!f)
+		return -1;
+	for (;;) {
+		if (buf_reserve(b, FILE_PIECE) < 0)
+			break;
+		n = fread(buf_tail(b), 1, FILE_PIECE, f);
+		buf_grew(b, n);
+		if (n == 0) {
+			rc = ferror(f) ? -1 : buf_puts(b, "\n");
+			break;
+		}
+	}
+	fclose(f);
+	return rc;
+}
+
+/* libcurl takes one file, or one text. */
+static void join(struct http_trust *t)
+{
+	const char *file = file_of(t);
+	struct stat a, b;
+
+	if (!t->extra || (file && stat(file, &a) == 0 && stat(t->extra, &b) == 0 && is_same_file(&a, &b)))
+		return;
+	if ((file && append_file(&t->blob, file) < 0) || append_file(&t->blob, t->extra) < 0) {
+		extra_is_lost(t);
+		buf_fini(&t->blob);
+	}
+}
+
+/* A proxy that is spoken to by TLS is trusted as a server is. A libcurl without
+ * such proxies refuses the options, and the proxy itself later. */
+static CURLcode setup_names(CURL *easy, const struct http_trust *t, bool proxy)
+{
+	CURLcode rc = CURLE_OK;
+
+	if (t->blob.len) {
+		struct curl_blob blob = { .data = buf_data(&t->blob), .len = t->blob.len, .flags = CURL_BLOB_NOCOPY };
+
+		rc = curl_easy_setopt(easy, proxy ? CURLOPT_PROXY_CAINFO_BLOB : CURLOPT_CAINFO_BLOB, &blob);
+	} else if (t->file) {
+		rc = curl_easy_setopt(easy, proxy ? CURLOPT_PROXY_CAINFO : CURLOPT_CAINFO, t->file);
+	}
+	if (rc == CURLE_OK && t->dir)
+		rc = curl_easy_setopt(easy, proxy ? CURLOPT_PROXY_CAPATH : CURLOPT_CAPATH, t->dir);
+	return rc;
+}
+
+/* ---- both ------------------------------------------------------------------------- */
+
+void http_trust_load(struct http_trust *t, const char *cacert)
+{
+	if (t->loaded)
+		return;
+	t->loaded = true;
+	buf_init(&t->blob, CA_MAX);
+	t->file = cacert ? cacert : env("SSL_CERT_FILE");
+	t->dir = cacert ? NULL : env("SSL_CERT_DIR");
+	t->extra = env("NODE_EXTRA_CA_CERTS");
+	share(t);
+	if (!t->store)
+		join(t);
+}
+
+void http_trust_fini(struct http_trust *t)
+{
+	if (t->loaded)
+		buf_fini(&t->blob);
+	drop_store(t);
+	*t = (struct http_trust){ 0 };
+}
+
+int http_trust_setup(CURL *easy, struct http_trust *t)
+{
+	if (t->store)
+		return setup_store(easy, t);
+	if (setup_names(easy, t, false) != CURLE_OK)
+		return -1;
+	return setup_names(easy, t, true) == CURLE_OUT_OF_MEMORY ? -1 : 0;
+}

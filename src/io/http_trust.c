@@ -65,8 +65,7 @@ static void look(const char *path, struct stat *seen)
 
 static bool is_changed(const struct stat *a, const struct stat *b)
 {
-	return !is_same_file(a, b) || a->st_size != b->st_size || a->st_mtim.tv_sec != b->st_mtim.tv_sec ||
-	       a->st_mtim.tv_nsec != b->st_mtim.tv_nsec;
+	return !is_same_file(a, b) || a->st_size != b->st_size || a->st_mtime != b->st_mtime;
 }
 
 /* The flags are those that libcurl sets on a store of its own. */

@@ -30,7 +30,7 @@
 #define USER_AGENT "User-Agent: "
 #define STANDING_LINES 3 /* Expect, User-Agent, Accept-Encoding */
 
-static const char *env(const char *name)
+const char *http_env(const char *name)
 {
 	const char *v = getenv(name);
 
@@ -57,7 +57,7 @@ static int on_socket(void *arg, curl_socket_t fd, curlsocktype purpose)
 /* The names that libcurl knows for http and https. */
 static bool proxy_in_environment(void)
 {
-	return env("http_proxy") || env("https_proxy") || env("HTTPS_PROXY") || env("all_proxy") || env("ALL_PROXY");
+	return http_env("http_proxy") || http_env("https_proxy") || http_env("HTTPS_PROXY") || http_env("all_proxy") || http_env("ALL_PROXY");
 }
 
 /* Else libcurl would look for both with every request. */
@@ -87,7 +87,7 @@ static CURLcode setup_connection(CURL *e, const struct http_config *c)
 		SET(CURLOPT_PROXY, c->proxy);
 	else if (!proxy_in_environment())
 		rc = setup_no_proxy(e, rc);
-	else if (!env("NO_PROXY") && !env("no_proxy"))
+	else if (!http_env("NO_PROXY") && !http_env("no_proxy"))
 		SET(CURLOPT_NOPROXY, "localhost,127.0.0.0/8,::1");
 	SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
 	SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);

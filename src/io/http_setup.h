@@ -13,6 +13,9 @@
 #include "base/span.h"
 #include "io/http.h"
 
+/* A variable of the environment; NULL when it is not set, or empty. */
+const char *http_env(const char *name);
+
 /* ---- options ------------------------------------------------------------------ */
 
 /* Sets what does not change from transfer to transfer. flags: HTTP_... ; decode:

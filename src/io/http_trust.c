@@ -8,7 +8,6 @@
 
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #ifdef HAVE_LIBSSL
@@ -17,16 +16,10 @@
 #endif
 
 #include "base/log.h"
+#include "io/http_setup.h"
 
 #define CA_MAX ((size_t)16 * 1024 * 1024)
 #define FILE_PIECE ((size_t)16 * 1024)
-
-static const char *env(const char *name)
-{
-	const char *v = getenv(name);
-
-	return v && *v ? v : NULL;
-}
 
 static const char *file_of(const struct http_trust *t)
 {
@@ -235,9 +228,9 @@ void http_trust_load(struct http_trust *t, const char *cacert)
 		return;
 	t->loaded = true;
 	buf_init(&t->blob, CA_MAX);
-	t->file = cacert ? cacert : env("SSL_CERT_FILE");
-	t->dir = cacert ? NULL : env("SSL_CERT_DIR");
-	t->extra = env("NODE_EXTRA_CA_CERTS");
+	t->file = cacert ? cacert : http_env("SSL_CERT_FILE");
+	t->dir = cacert ? NULL : http_env("SSL_CERT_DIR");
+	t->extra = http_env("NODE_EXTRA_CA_CERTS");
 	share(t);
 	if (!t->store)
 		join(t);

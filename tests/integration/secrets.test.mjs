@@ -2,8 +2,9 @@
 import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
+import { execFileSync } from 'node:child_process';
 import tls from 'node:tls';
-import { assert, assertFailure, assertOwnError, assertResult, assertText, Bridge, describe, it, QUICK, run, scenario, scratchDirectory, Server, until } from '../lib/scenario.mjs';
+import { assert, assertFailure, assertOwnError, assertResult, assertText, Bridge, describe, it, QUICK, run, SANITIZED, scenario, scratchDirectory, Server, until } from '../lib/scenario.mjs';
 import { AuthServer } from '../lib/authserver.mjs';
 import { makeCertificates } from '../lib/certificates.mjs';
 
@@ -432,6 +433,22 @@ describe('TLS, proxies and sockets', { concurrency: 2 }, () => {
 		const call = br.request('tools/list');
 		trust(fs.readFileSync(made.ca));
 		assertResult(await call);
+	});
+
+	const bundle = path.join(scratch, 'bundle.pem');
+	const authority = (n) => execFileSync('openssl', ['req', '-x509', '-key', 'ca.key', '-days', '2', '-subj', `/CN=Authority ${n}`], { cwd: scratch, stdio: 'pipe' });
+	fs.writeFileSync(bundle, [fs.readFileSync(made.ca), ...Array.from({ length: 100 }, (_, n) => authority(n))].join('\n'));
+	scenario('a hundred authorities are held once, not for each connection', { server: secure, env: { SSL_CERT_FILE: bundle } }, async ({ srv, br }) => {
+		await srv.standing();
+		await br.call('echo');
+		const held = [], calls = [], before = br.status('VmRSS');
+		srv.when('tools/call', (e) => { held.push(e); });
+		for (let i = 0; i < 16; i++) calls.push(br.call('echo', { text: String(i) }));
+		await until(() => held.length === 16, 10000, 'sixteen calls at the server');
+		const grown = br.status('VmRSS') - before;
+		for (const e of held) e.result({ content: [] });
+		for (const c of calls) assertResult(await c);
+		assert.ok(grown < (SANITIZED ? 20 : 4) * 1024, `sixteen connections took ${grown} kB`);
 	});
 
 	scenario('a TLS line that is cut is made again', { server: secure, args: ['--cacert', made.ca] }, async ({ srv, br }) => {

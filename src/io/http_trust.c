@@ -26,9 +26,10 @@ static const char *file_of(const struct http_trust *t)
 	return t->file ? t->file : curl_version_info(CURLVERSION_NOW)->cainfo;
 }
 
+/* One that is not there is none, and all zeros. */
 static bool is_same_file(const struct stat *a, const struct stat *b)
 {
-	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+	return a->st_ino != 0 && a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
 static void extra_is_lost(struct http_trust *t)
@@ -58,7 +59,7 @@ static void look(const char *path, struct stat *seen)
 
 static bool is_changed(const struct stat *a, const struct stat *b)
 {
-	return !is_same_file(a, b) || a->st_size != b->st_size || a->st_mtime != b->st_mtime;
+	return a->st_dev != b->st_dev || a->st_ino != b->st_ino || a->st_size != b->st_size || a->st_mtime != b->st_mtime;
 }
 
 /* The flags are those that libcurl sets on a store of its own. */

@@ -32,7 +32,12 @@ static bool is_same_file(const struct stat *a, const struct stat *b)
 	return a->st_ino != 0 && a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
-static void extra_is_lost(struct http_trust *t)
+static const char *dir_of(const struct http_trust *t)
+{
+	return t->pinned ? NULL : t->dir ? t->dir : curl_version_info(CURLVERSION_NOW)->capath;
+}
+
+static void lose_extra(struct http_trust *t)
 {
 	log_warn("certificates of NODE_EXTRA_CA_CERTS can not be read; going on without them");
 	t->extra = NULL;
@@ -57,21 +62,23 @@ static void look(const char *path, struct stat *seen)
 		memset(seen, 0, sizeof *seen);
 }
 
+/* To the nanosecond: a file that replaces another may get its number, in the same second. */
 static bool is_changed(const struct stat *a, const struct stat *b)
 {
-	return a->st_dev != b->st_dev || a->st_ino != b->st_ino || a->st_size != b->st_size || a->st_mtime != b->st_mtime;
+	return a->st_dev != b->st_dev || a->st_ino != b->st_ino || a->st_size != b->st_size ||
+	       a->st_mtim.tv_sec != b->st_mtim.tv_sec || a->st_mtim.tv_nsec != b->st_mtim.tv_nsec;
 }
 
-/* The flags are those that libcurl sets on a store of its own. */
-static X509_STORE *store_new(struct http_trust *t)
+/* NULL when a part of it can not be read. The flags are those that libcurl sets on
+ * a store of its own. */
+static X509_STORE *store_new(const struct http_trust *t)
 {
-	const char *file = file_of(t), *dir = t->dir ? t->dir : curl_version_info(CURLVERSION_NOW)->capath;
+	const char *file = file_of(t), *dir = dir_of(t), *extra = is_same_file(&t->file_seen, &t->extra_seen) ? NULL : t->extra;
 	X509_STORE *store = X509_STORE_new();
-	bool ok = store && (file || dir) && X509_STORE_load_locations(store, file, dir) == 1 &&
+	bool ok = store && (file || dir) && (!extra || X509_STORE_load_locations(store, extra, NULL) == 1) &&
+		  X509_STORE_load_locations(store, file, dir) == 1 &&
 		  X509_STORE_set_flags(store, X509_V_FLAG_TRUSTED_FIRST | X509_V_FLAG_PARTIAL_CHAIN) == 1;
 
-	if (ok && t->extra && !is_same_file(&t->file_seen, &t->extra_seen) && X509_STORE_load_locations(store, t->extra, NULL) != 1)
-		extra_is_lost(t);
 	ERR_clear_error();
 	if (!ok) {
 		X509_STORE_free(store);
@@ -87,6 +94,14 @@ static void share(struct http_trust *t)
 	look(file_of(t), &t->file_seen);
 	look(t->extra, &t->extra_seen);
 	t->store = store_new(t);
+	if (!t->store && t->extra) {
+		struct http_trust without = *t;
+
+		without.extra = NULL;
+		t->store = store_new(&without);
+		if (t->store)
+			lose_extra(t);
+	}
 }
 
 /* A bridge lives for weeks, and authorities come and go. What can not be read at
@@ -198,7 +213,7 @@ static void join(struct http_trust *t)
 	if (!t->extra || (file && stat(file, &a) == 0 && stat(t->extra, &b) == 0 && is_same_file(&a, &b)))
 		return;
 	if ((file && append_file(&t->blob, file) < 0) || append_file(&t->blob, t->extra) < 0) {
-		extra_is_lost(t);
+		lose_extra(t);
 		buf_fini(&t->blob);
 	}
 }
@@ -216,8 +231,8 @@ static CURLcode setup_names(CURL *easy, const struct http_trust *t, bool proxy)
 	} else if (t->file) {
 		rc = curl_easy_setopt(easy, proxy ? CURLOPT_PROXY_CAINFO : CURLOPT_CAINFO, t->file);
 	}
-	if (rc == CURLE_OK && t->dir)
-		rc = curl_easy_setopt(easy, proxy ? CURLOPT_PROXY_CAPATH : CURLOPT_CAPATH, t->dir);
+	if (rc == CURLE_OK && (t->dir || t->pinned))
+		rc = curl_easy_setopt(easy, proxy ? CURLOPT_PROXY_CAPATH : CURLOPT_CAPATH, dir_of(t));
 	return rc;
 }
 
@@ -228,6 +243,7 @@ void http_trust_load(struct http_trust *t, const char *cacert)
 	if (t->loaded)
 		return;
 	t->loaded = true;
+	t->pinned = cacert != NULL;
 	buf_init(&t->blob, CA_MAX);
 	t->file = cacert ? cacert : http_env("SSL_CERT_FILE");
 	t->dir = cacert ? NULL : http_env("SSL_CERT_DIR");

@@ -12,6 +12,7 @@
 
 struct http_trust {
 	bool loaded;
+	bool pinned;                    /* by --cacert: no directory counts, libcurl's own neither */
 	const char *file, *dir, *extra; /* borrowed; NULL: libcurl's own, and no extra ones */
 	struct x509_store_st *store;    /* what all connections share; NULL: libcurl reads for itself */
 	struct stat file_seen, extra_seen; /* as they were when the store was made */

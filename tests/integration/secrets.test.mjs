@@ -417,21 +417,21 @@ describe('TLS, proxies and sockets', { concurrency: 2 }, () => {
 		assert.ok(srv.accepted <= 2, `${srv.accepted} connections`);
 	});
 
-	const trusted = path.join(scratch, 'trusted.pem');
-	const trust = (text) => { fs.writeFileSync(`${trusted}.new`, text); fs.renameSync(`${trusted}.new`, trusted); };
-	trust(fs.readFileSync(made.ca));
-	scenario('a file of authorities that changes counts for the next connection', { server: secure, env: { SSL_CERT_FILE: trusted } }, async ({ srv, br }) => {
+	const trust = (name, text) => { const file = path.join(scratch, name); fs.writeFileSync(`${file}.new`, text); fs.renameSync(`${file}.new`, file); };
+	const elsewhere = scratchDirectory(), other = makeCertificates(elsewhere).ca;
+	fs.renameSync(other, path.join(scratch, 'other.pem'));
+	fs.rmSync(elsewhere, { recursive: true });
+	for (const name of ['SSL_CERT_FILE', 'NODE_EXTRA_CA_CERTS']) scenario(`a file of authorities that changes counts for the next connection, ${name}`, { server: secure, env: { [name]: path.join(scratch, name) }, before: () => trust(name, fs.readFileSync(made.ca)) }, async ({ srv, br }) => {
 		await srv.standing();
-		trust('');
+		trust(name, '');
 		srv.cut();
 		assertResult(await br.request('tools/list')); /* what can not be read is left as it was */
-		const elsewhere = path.join(scratch, 'elsewhere');
-		fs.mkdirSync(elsewhere);
-		trust(fs.readFileSync(makeCertificates(elsewhere).ca));
+		await until(() => srv.seen('GET').length === 2, 8000, 'the stream again');
+		trust(name, fs.readFileSync(path.join(scratch, 'other.pem')));
 		srv.cut();
 		await br.logged(/certificate/i);
 		const call = br.request('tools/list');
-		trust(fs.readFileSync(made.ca));
+		trust(name, fs.readFileSync(made.ca));
 		assertResult(await call);
 	});
 

@@ -77,10 +77,10 @@ static void tell_client(struct session *s, const char *lost, int64_t ms)
 #define UNHEARD_MS 10000
 
 /* Its POST is still under way: not carried out if it has not left yet, and else as
- * its end says. */
+ * its end says. What may be repeated need not know, and does not wait for it. */
 static bool leave_to_post(struct session *s, struct request *r)
 {
-	struct action *a = r->xfer ? session_act(s, ACT_WITHDRAW) : NULL;
+	struct action *a = r->xfer && !request_repeatable(s, r) ? session_act(s, ACT_WITHDRAW) : NULL;
 
 	if (!a)
 		return false;

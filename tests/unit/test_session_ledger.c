@@ -1369,6 +1369,27 @@ static void a_post_under_way_tells_what_became_of_it_when_its_stream_dies(void *
 	}
 }
 
+static void what_may_be_repeated_does_not_wait_for_a_post_whose_stream_died(void **state)
+{
+	struct core_config c = play_config();
+	struct transfer *g, *t;
+	struct play p;
+
+	(void)state;
+	c.transport = TRANSPORT_SSE;
+	play_open(&p, &c, 3);
+	g = play_ready_sse(&p);
+	play_ask(&p, 9, "resources/read");
+	t = play_must_find(&p, "resources/read");
+	play_done(&p, g, HTTP_RESET, true);
+	assert_true(t->cancelled);
+	play_serve(&p, 3000);
+	assert_int_equal(play_count(&p, "resources/read"), 2);
+	assert_int_equal(play_answers(&p, "9", NULL), 1);
+	assert_false(play_refused(&p, "9", "upstream_unavailable"));
+	play_close(&p);
+}
+
 static void an_attempt_that_ends_when_the_retries_are_used_up_is_not_held(void **state)
 {
 	struct core_config c = play_config();
@@ -1537,6 +1558,7 @@ int main(void)
 		cmocka_unit_test(a_server_that_refuses_to_resume_is_asked_once_and_is_there),
 		cmocka_unit_test(fetching_an_answer_again_is_no_second_attempt),
 		cmocka_unit_test(a_post_under_way_tells_what_became_of_it_when_its_stream_dies),
+		cmocka_unit_test(what_may_be_repeated_does_not_wait_for_a_post_whose_stream_died),
 		cmocka_unit_test(an_attempt_that_ends_when_the_retries_are_used_up_is_not_held),
 		cmocka_unit_test(what_is_held_does_not_wait_long_for_a_server_that_is_back),
 		cmocka_unit_test(who_comes_in_a_long_pause_is_not_refused_without_an_attempt),

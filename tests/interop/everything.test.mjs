@@ -58,14 +58,15 @@ function operations(client) {
 /**
  * For each cut: how long until an operation that began after it was answered. A
  * cut that falls into a replacement of the server says nothing: nobody was there.
- * Nor does one that falls into a silence not noticed yet: it is waited for as well.
+ * Nor does one whose recovery a silence falls into that is not noticed yet, before
+ * or after the cut: it is waited for as well, and judged by itself.
  */
 function recoveries(cuts, answered, outages) {
 	const all = cuts.map(({ kind, at }) => ({ kind, at, next: answered.filter((a) => a.from >= at).map((a) => a.to).sort((a, b) => a - b)[0] }));
 	const silences = all.filter((c) => c.kind === 'silence');
 	return all.flatMap(({ kind, at, next }) => {
 		const healthy = next !== undefined && !outages.some((o) => at < o.to && next > o.from);
-		const alone = kind === 'silence' || !silences.some((s) => s.at < at && !(s.next < at));
+		const alone = kind === 'silence' || !silences.some((s) => !(s.at > next) && !(s.next < at));
 		return healthy && alone ? [{ kind, ms: next - at }] : [];
 	});
 }

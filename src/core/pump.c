@@ -123,7 +123,9 @@ void session_pump(struct session *s)
 			continue;
 		}
 		if (out_of_quota(s, r)) {
+			uint64_t was = r->seq;
 			request_refuse(s, r, ERR_RATE_LIMITED, "The quota that the user set for this session is used up", -1);
+			next = first_after(s, was); /* what was sent beside it is gone as well */
 			continue;
 		}
 		if (r->purpose == RQ_CLIENT && r->attempts == 0) {

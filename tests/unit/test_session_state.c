@@ -2296,6 +2296,32 @@ static void a_hedge_is_cancelled_with_what_it_stands_beside(void **state)
 	play_close(&p);
 }
 
+static void a_hedge_goes_with_a_request_that_the_quota_refuses(void **state)
+{
+	struct core_config c = http_only();
+	struct transfer *first, *second;
+	struct play p;
+
+	(void)state;
+	c.quota_ms = 10000;
+	into(&p, &c, SESSION_READY);
+	play_ask(&p, 9, "resources/read");
+	first = play_must_find(&p, "resources/read");
+	play_pass(&p, 15000);
+	play_json(&p, play_must_find(&p, "ping"), "\"result\":{}");
+	second = p.transfers;
+	assert_true(second != first && span_is(transfer_msg(second).method, "resources/read"));
+	play_ask(&p, 10, "prompts/get");
+	play_fail(&p, first, HTTP_RESET, true);
+	play_fail(&p, play_must_find(&p, "prompts/get"), HTTP_RESET, true);
+	play_pass(&p, 3000);
+	assert_true(play_refused(&p, "9", "rate_limited"));
+	assert_true(play_refused(&p, "10", "rate_limited"));
+	assert_int_equal(play_answers(&p, "null", NULL), 0);
+	assert_true(second->cancelled);
+	play_close(&p);
+}
+
 static void a_quiet_call_of_a_tool_waits_when_the_ping_is_answered_and_fails_when_not(void **state)
 {
 	struct core_config c = http_only();
@@ -2582,6 +2608,7 @@ int main(void)
 		cmocka_unit_test(a_keepalive_without_cuts_becomes_rarer),
 		cmocka_unit_test(a_quiet_read_is_hedged_and_the_first_answer_wins),
 		cmocka_unit_test(a_hedge_is_cancelled_with_what_it_stands_beside),
+		cmocka_unit_test(a_hedge_goes_with_a_request_that_the_quota_refuses),
 		cmocka_unit_test(a_quiet_call_of_a_tool_waits_when_the_ping_is_answered_and_fails_when_not),
 		cmocka_unit_test(a_redirect_to_another_origin_or_without_end_is_an_error),
 		cmocka_unit_test(a_step_of_a_revival_that_is_to_be_tried_with_a_newer_token_is_sent),

@@ -127,6 +127,7 @@ void request_hold_open(struct session *s, struct request *r)
 {
 	request_slot_free(s, r);
 	request_unpark(s, r, REQ_STREAMING);
+	ledger_drop_upstream_id(&s->ledger, r); /* of an attempt that is over */
 	r->not_before = 0;
 	r->hold_until = 0;
 	r->patient_until = INT64_MAX;

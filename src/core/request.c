@@ -214,10 +214,15 @@ int ledger_set_line(struct ledger *l, struct request *r, const struct rpc_msg *m
 	return 0;
 }
 
-void ledger_set_upstream_id(struct ledger *l, struct request *r, struct span id)
+void ledger_drop_upstream_id(struct ledger *l, struct request *r)
 {
 	if (r->in_uhash)
 		chain_out(l, r, false);
+}
+
+void ledger_set_upstream_id(struct ledger *l, struct request *r, struct span id)
+{
+	ledger_drop_upstream_id(l, r);
 	r->uid = id;
 	r->uhash = id.p == r->id.p && r->in_chash ? r->chash : id_hash(l, id);
 	chain_in(l->ubucket, l->nbuckets, r, false);
@@ -227,8 +232,7 @@ void ledger_remove(struct ledger *l, struct request *r)
 {
 	if (r->in_chash)
 		chain_out(l, r, true);
-	if (r->in_uhash)
-		chain_out(l, r, false);
+	ledger_drop_upstream_id(l, r);
 	if (r->prev)
 		r->prev->next = r->next;
 	else

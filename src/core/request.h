@@ -107,6 +107,8 @@ struct request *ledger_by_client_id(struct ledger *l, struct span id);
 struct request *ledger_by_upstream_id(struct ledger *l, struct span id);
 /* From now on it carries id (raw, must live as long) upstream. */
 void ledger_set_upstream_id(struct ledger *l, struct request *r, struct span id);
+/* Nothing that comes from upstream is its answer, until it gets an id again. */
+void ledger_drop_upstream_id(struct ledger *l, struct request *r);
 /* Ids of one JSON-RPC value, however it is spelled. */
 bool ledger_same_id(struct ledger *l, struct span a, struct span b);
 /* True when this event id came before on the request's streams; remembers it. */

@@ -166,12 +166,16 @@ static void redirected(struct session *s, struct xfer *x, struct request *r)
 {
 	struct url to;
 	struct failure f = { .what = "The server sent the request to another address that may not be followed", .retry_after_ms = -1, .kind = ERR_BAD_UPSTREAM };
+	bool had_slot = r->counted;
 
 	if (redirect_target(s, x, &to) == 0) {
 		request_slot_free(s, r);
 		r->xfer = 0;
-		if (request_post_to(s, r, span_str(to.text), x->redirects + 1) == 0)
+		if (request_post_to(s, r, span_str(to.text), x->redirects + 1) == 0) {
+			if (!had_slot) /* it waits for the client, and others have gone ahead */
+				request_slot_free(s, r);
 			goto done;
+		}
 	}
 	if (r->purpose == RQ_CLIENT || r->purpose == RQ_HANDSHAKE)
 		request_refuse(s, r, f.kind, f.what, -1);

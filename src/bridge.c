@@ -352,7 +352,7 @@ static void take_http(struct bridge *b)
 		case HTTP_EV_DATA:
 			p = (char *)ev.data.p;
 			n = ev.data.n;
-			while (session_on_data(b->session, ev.token, &p, &n, true, b->now))
+			while (session_on_data(b->session, ev.token, &p, &n, ev.cut, b->now))
 				perform(b);
 			perform(b);
 			break;

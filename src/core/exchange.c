@@ -132,7 +132,7 @@ static void on_event(struct session *s, struct xfer *x, const struct sse_event *
 	exchange_message(s, r, ev->data);
 }
 
-bool session_on_data(struct session *s, uint64_t token, char **p, size_t *n, bool whole, int64_t now)
+bool session_on_data(struct session *s, uint64_t token, char **p, size_t *n, bool cut, int64_t now)
 {
 	struct xfer *x = xfer_find(s, token);
 	struct sse_event ev;
@@ -175,7 +175,7 @@ bool session_on_data(struct session *s, uint64_t token, char **p, size_t *n, boo
 		}
 		return *n > 0;
 	}
-	if (x->json && whole) {
+	if (x->json) {
 		struct span all = span_without_mark(span_make(*p, *n));
 		struct request *r = x->rq;
 		struct rpc_msg m;
@@ -189,7 +189,7 @@ bool session_on_data(struct session *s, uint64_t token, char **p, size_t *n, boo
 			if (m.kind == RPC_ERROR && verdict_session_gone(&f)) {
 				buf_add(&x->body, all);
 				x->json = false; /* judged at its end */
-			} else if ((m.kind != RPC_NOT_JSON && m.kind != RPC_INVALID) || !answered_elsewhere(s, r)) {
+			} else if ((m.kind != RPC_NOT_JSON && m.kind != RPC_INVALID) || (!cut && !answered_elsewhere(s, r))) {
 				s->cur_whole = all.p == *p && all.n == m.text.n ? all : SPAN_NONE;
 				exchange_parsed(s, r, m);
 			}
@@ -269,6 +269,22 @@ static void request_done(struct session *s, struct xfer *x, struct request *r, c
 	}
 }
 
+/* The stream ended within an event: an answer that is complete counts all the same. */
+static void take_unfinished(struct session *s, struct xfer *x)
+{
+	struct rpc_msg m;
+	struct buf own; /* the transfer may be gone before the bytes are done with */
+
+	if (!x->sse || !sse_unfinished(&x->parser).n)
+		return;
+	buf_init(&own, SIZE_MAX);
+	sse_take_data(&x->parser, &own);
+	rpc_parse(buf_data(&own), own.len, &m);
+	if (m.kind == RPC_RESULT || m.kind == RPC_ERROR)
+		exchange_parsed(s, x->rq, m);
+	buf_fini(&own);
+}
+
 void session_on_done(struct session *s, uint64_t token, const struct http_result *res, int64_t now)
 {
 	struct xfer *x = xfer_find(s, token);
@@ -279,6 +295,10 @@ void session_on_done(struct session *s, uint64_t token, const struct http_result
 	s->now = now;
 	if (!x)
 		return;
+	take_unfinished(s, x);
+	x = xfer_find(s, token);
+	if (!x)
+		goto gone;
 	r = x->rq;
 	x->rq = NULL;
 	/* The head has said all that is to be known; that its body was cut short tells nothing. */
@@ -316,6 +336,7 @@ void session_on_done(struct session *s, uint64_t token, const struct http_result
 done:
 	s->detail[0] = '\0';
 	xfer_free(s, x);
+gone:
 	session_pump(s);
 	session_check_drained(s);
 }

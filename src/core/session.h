@@ -103,9 +103,10 @@ enum body_mode { BODY_STREAM, BODY_COLLECT, BODY_DISCARD };
 /* The head of a response; the answer says how the body is wanted. */
 enum body_mode session_on_head(struct session *s, uint64_t token, const struct http_head *h, int64_t now);
 /* Bytes of a body. Consumes from p,n; returns true while bytes are left, after
- * each message: carry out the actions, then call again. whole: the bytes are
- * the whole collected body and writable. */
-bool session_on_data(struct session *s, uint64_t token, char **p, size_t *n, bool whole, int64_t now);
+ * each message: carry out the actions, then call again. A collected body
+ * comes in one piece and is writable. cut: it ended before its framing said so; a
+ * complete answer in it counts. */
+bool session_on_data(struct session *s, uint64_t token, char **p, size_t *n, bool cut, int64_t now);
 void session_on_done(struct session *s, uint64_t token, const struct http_result *r, int64_t now);
 /* A transfer could not even be started (memory, a bad URL). */
 void session_on_start_failed(struct session *s, uint64_t token, const char *why, int64_t now);

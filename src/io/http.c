@@ -208,6 +208,7 @@ static void release_given(struct http *h)
 static void give_data(struct http *h, struct transfer *t, struct http_event *ev)
 {
 	ev->kind = HTTP_EV_DATA;
+	ev->cut = t->cut;
 	transfer_take(t, &h->out);
 	ev->data = buf_span(&h->out);
 }

@@ -62,6 +62,7 @@ struct http_event {
 	uint64_t token;
 	const struct http_head *head;      /* HEAD, and again with DONE when there was one */
 	struct span data;                  /* DATA: everything that has come since the last DATA; lives until the next call of http_next() */
+	bool cut;                          /* DATA: of a collected body that ended before its framing said so (RFC 9112, section 8) */
 	const struct http_result *result;  /* DONE: lives until the next call of http_next() */
 };
 
@@ -92,7 +93,8 @@ void http_pause(struct http *h, uint64_t token, bool pause);
  * (valid right after http_next() gave DATA for this token). */
 void http_take_data(struct http *h, uint64_t token, struct buf *out);
 /* Do not give DATA for this transfer until its end: the whole body comes as
- * one DATA before DONE (JSON bodies). To be called when HEAD was taken. max: over it the transfer
+ * one DATA before DONE (JSON bodies), what came of one that was cut off as well
+ * (not with HTTP_FOREIGN). To be called when HEAD was taken. max: over it the transfer
  * ends with HTTP_BAD and detail "response too large". */
 void http_collect(struct http *h, uint64_t token, size_t max);
 

@@ -297,7 +297,7 @@ void transfer_reset(struct transfer *t)
 	head_reset(&t->head, t->hub->c.max_header_bytes);
 	t->token = 0;
 	t->body = SPAN_NONE;
-	t->clean = t->whole = t->paused = t->collect = t->stalled = t->head_ready = t->done = false;
+	t->clean = t->cut = t->whole = t->paused = t->collect = t->stalled = t->head_ready = t->done = false;
 	t->attempt = (struct http_attempt){ 0 };
 }
 
@@ -412,7 +412,8 @@ void transfer_finish(struct transfer *t, CURLcode code)
 	t->clean = result.outcome == HTTP_OK;
 	if (!(t->flags & HTTP_FOREIGN))
 		t->hub->unreached = result.outcome == HTTP_CONNECT || result.outcome == HTTP_TLS;
-	if (t->collect && t->result.outcome != HTTP_OK)
+	t->cut = t->collect && result.outcome == HTTP_RESET && !(t->flags & HTTP_FOREIGN);
+	if (t->collect && !t->clean && !t->cut)
 		drop_bytes(t); /* half a body is no body */
 	t->done = true;
 	transfer_note(t);

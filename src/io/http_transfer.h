@@ -50,6 +50,7 @@ struct transfer {
 	bool in_multi;
 	bool whole;              /* libcurl has the body in one piece */
 	bool clean;              /* ended as it should: the handle can serve again */
+	bool cut;                /* its collected body ended too early */
 	bool paused, collect;
 	bool stalled;            /* libcurl keeps a piece that we refused */
 	bool head_ready;         /* HEAD is to be given */

@@ -145,6 +145,29 @@ describe('a call with effects', { concurrency: 4 }, () => {
 		});
 });
 
+/** Ways to lose the end of a response behind the last byte of its answer. */
+const CUT_BEHIND = {
+	'a Content-Length that is too large': (e, text) => e.write(`HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: ${text.length + 100}\r\n\r\n${text}`),
+	'the last chunk missing': (e, text) => e.write(`HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n${text.length.toString(16)}\r\n${text}\r\n`),
+	'an event that no empty line ends': (e, text) => e.write(`HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: ${text}\n`),
+	'an event whose line does not end': (e, text) => e.write(`HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nid: 7\ndata: ${text}`),
+};
+
+describe('an answer that is complete', { concurrency: 4 }, () => {
+	for (const [what, write] of Object.entries(CUT_BEHIND))
+		for (const [how, end] of Object.entries({ closed: (s) => s.destroy(), reset: (s) => s.resetAndDestroy() }))
+			scenario(`counts with ${what}, ${how}`, {}, async ({ srv, br }) => {
+				await br.request('tools/list');
+				srv.when('tools/call:append', (e) => {
+					srv.count('append');
+					write(e, JSON.stringify({ jsonrpc: '2.0', id: e.message.id, result: { content: [{ type: 'text', text: 'done' }] } }));
+					setTimeout(() => end(e.connection.socket), 50);
+				});
+				assertText(await br.call('append'), 'done');
+				assert.equal(srv.ran('append'), 1);
+			});
+});
+
 describe('a repeatable request', { concurrency: 4 }, () => {
 	for (const [method, params] of Object.entries(REPEATABLE))
 		scenario(`${method} is sent again after a reset and a 502`, {}, async ({ srv, br }) => {

@@ -361,14 +361,14 @@ static inline void play_head(struct play *p, struct transfer *t, struct head h)
 }
 
 /* Bytes of a body, in pieces of the given size; 0: all at once. */
-static inline void play_bytes(struct play *p, uint64_t token, const char *data, size_t n, bool whole)
+static inline void play_bytes(struct play *p, uint64_t token, const char *data, size_t n, bool cut)
 {
 	char *own = malloc(n ? n : 1), *at = own;
 
 	MUST(own);
 	memcpy(own, data, n);
 	TELL(p, "data %llx %.*s\n", (unsigned long long)token, (int)n, data);
-	while (session_on_data(p->s, token, &at, &n, whole, p->now))
+	while (session_on_data(p->s, token, &at, &n, cut, p->now))
 		play_perform(p);
 	play_perform(p);
 	free(own);
@@ -378,7 +378,15 @@ static inline void play_data(struct play *p, struct transfer *t, const char *tex
 {
 	MUST(t && t->open && t->told && span_eq(t->body, buf_span(&t->kept)));
 	t->read = t->mode == BODY_COLLECT;
-	play_bytes(p, t->token, text, strlen(text), t->mode == BODY_COLLECT);
+	play_bytes(p, t->token, text, strlen(text), false);
+}
+
+/* What came of a collected body before the connection was lost; play_done() is to follow. */
+static inline void play_cut(struct play *p, struct transfer *t, const char *text)
+{
+	MUST(t && t->open && t->told && t->mode == BODY_COLLECT);
+	t->read = true;
+	play_bytes(p, t->token, text, strlen(text), true);
 }
 
 static inline void play_done(struct play *p, struct transfer *t, enum http_outcome o, bool body_sent)

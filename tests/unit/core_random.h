@@ -402,6 +402,10 @@ static inline void stream_event(struct world *w, struct transfer *t)
 	case 4:
 		snprintf(text, sizeof(text), "da");
 		break;
+	case 5: /* the stream may end before the event does */
+		random_message(w, t, message, sizeof(message));
+		snprintf(text, sizeof(text), "data: %s%s", message, one_in(&w->d, 2) ? "\n" : "");
+		break;
 	default:
 		random_message(w, t, message, sizeof(message));
 		snprintf(text, sizeof(text), "\ndata: %s\n\n", message);
@@ -428,7 +432,7 @@ static inline void odd_response(struct world *w, struct transfer *t)
 	const char *body = bodies[roll(&w->d, sizeof(bodies) / sizeof(*bodies))];
 	uint64_t token = t->token;
 	bool scope = one_in(&w->d, 2);
-	bool harmless;
+	bool harmless, cut = one_in(&w->d, 8);
 
 	h.retry_after = waits[roll(&w->d, 7)];
 	h.location = one_in(&w->d, 2) ? "/mcp2" : "https://elsewhere.test/";
@@ -442,7 +446,10 @@ static inline void odd_response(struct world *w, struct transfer *t)
 	if (!still(w, token))
 		return;
 	if (t->mode != BODY_DISCARD && body) {
-		play_data(&w->p, t, body);
+		if (cut && t->mode == BODY_COLLECT)
+			play_cut(&w->p, t, body);
+		else
+			play_data(&w->p, t, body);
 		if (!still(w, token))
 			return;
 	}
@@ -451,7 +458,7 @@ static inline void odd_response(struct world *w, struct transfer *t)
 		return;
 	}
 	w->harmless = harmless;
-	play_done(&w->p, t, one_in(&w->d, 8) ? HTTP_RESET : HTTP_OK, true);
+	play_done(&w->p, t, cut ? HTTP_RESET : HTTP_OK, true);
 	w->harmless = false;
 }
 

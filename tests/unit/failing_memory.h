@@ -90,11 +90,11 @@ static inline enum body_mode core_on_head(struct session *s, uint64_t token, con
 	return mode;
 }
 
-static inline bool core_on_data(struct session *s, uint64_t token, char **p, size_t *n, bool whole, int64_t now)
+static inline bool core_on_data(struct session *s, uint64_t token, char **p, size_t *n, bool cut, int64_t now)
 {
 	bool more;
 
-	INSIDE(more = session_on_data(s, token, p, n, whole, now));
+	INSIDE(more = session_on_data(s, token, p, n, cut, now));
 	return more;
 }
 

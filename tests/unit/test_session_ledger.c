@@ -1369,6 +1369,57 @@ static void a_post_under_way_tells_what_became_of_it_when_its_stream_dies(void *
 	}
 }
 
+/* A call with effects, "act", is asked with id 9. */
+static void cut_off_after(const char *type, const char *bytes, bool is_answer)
+{
+	struct core_config c = play_config();
+	struct transfer *t;
+	struct play p;
+
+	c.transport = TRANSPORT_HTTP;
+	play_open(&p, &c, 3);
+	play_ready(&p, false);
+	play_call(&p, 9, "act");
+	t = play_must_find(&p, "tools/call");
+	play_head(&p, t, (struct head){ .status = 200, .type = type });
+	if (t->mode == BODY_COLLECT)
+		play_cut(&p, t, bytes);
+	else
+		play_data(&p, t, bytes);
+	play_done(&p, t, HTTP_RESET, true);
+	assert_int_equal(play_answers(&p, "9", NULL), 1);
+	assert_int_equal(play_refused(&p, "9", "outcome_unknown"), !is_answer);
+	play_serve(&p, 20000);
+	assert_int_equal(play_count(&p, "tools/call"), 1);
+	play_close(&p);
+}
+
+#define WHOLE "{\"jsonrpc\":\"2.0\",\"id\":9,\"result\":{\"content\":[]}}"
+
+static void a_complete_answer_counts_though_its_frame_is_cut_off(void **state)
+{
+	(void)state;
+	cut_off_after("application/json", WHOLE, true);
+	cut_off_after("application/json", WHOLE "\n", true);
+	cut_off_after("application/json", "[" WHOLE "]", true);
+	cut_off_after("text/event-stream", "data: " WHOLE, true);
+	cut_off_after("text/event-stream", "id: 1\ndata: " WHOLE "\n", true);
+	cut_off_after("text/event-stream", "event: message\r\ndata: " WHOLE "\r\n", true);
+	cut_off_after("text/event-stream", "data: {\"jsonrpc\":\"2.0\",\ndata: \"id\":9,\"result\":{}}\n", true);
+}
+
+static void half_an_answer_is_none(void **state)
+{
+	(void)state;
+	cut_off_after("application/json", "", false);
+	cut_off_after("application/json", "{\"jsonrpc\":\"2.0\",\"id\":9,\"result\":{}", false);
+	cut_off_after("application/json", "{\"jsonrpc\":\"2.0\",\"id\":8,\"result\":{}}", false);
+	cut_off_after("text/event-stream", "data: {\"jsonrpc\":\"2.0\",\"id\":9,\"result\":{}", false);
+	cut_off_after("text/event-stream", "data: {\"jsonrpc\":\"2.0\",\"id\":8,\"result\":{}}\n", false);
+	cut_off_after("text/event-stream", "event: other\ndata: " WHOLE "\n", false);
+	cut_off_after("text/event-stream", ": data: " WHOLE "\n", false);
+}
+
 static void what_may_be_repeated_does_not_wait_for_a_post_whose_stream_died(void **state)
 {
 	struct core_config c = play_config();
@@ -1558,6 +1609,8 @@ int main(void)
 		cmocka_unit_test(a_server_that_refuses_to_resume_is_asked_once_and_is_there),
 		cmocka_unit_test(fetching_an_answer_again_is_no_second_attempt),
 		cmocka_unit_test(a_post_under_way_tells_what_became_of_it_when_its_stream_dies),
+		cmocka_unit_test(a_complete_answer_counts_though_its_frame_is_cut_off),
+		cmocka_unit_test(half_an_answer_is_none),
 		cmocka_unit_test(what_may_be_repeated_does_not_wait_for_a_post_whose_stream_died),
 		cmocka_unit_test(an_attempt_that_ends_when_the_retries_are_used_up_is_not_held),
 		cmocka_unit_test(what_is_held_does_not_wait_long_for_a_server_that_is_back),

@@ -2,17 +2,20 @@
  * bundle of 140 costs 29 ms, in which the loop stands still, and 0.9 MiB each.
  * Where libcurl's TLS is the very OpenSSL that we are linked with, one store
  * serves all connections (SSL_CTX_set1_cert_store(3)), and is made anew when a
- * file has changed. Elsewhere, and where a file can not be read, libcurl is given
- * the names and says what is wrong. */
+ * file has changed. The system's bundle is read only for a server that the system's
+ * directory, in which OpenSSL looks up what it needs by name, does not know. Elsewhere,
+ * and where a file can not be read, libcurl is given the names and says what is wrong. */
 #include "io/http_trust.h"
 
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #ifdef HAVE_LIBSSL
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <openssl/x509_vfy.h>
 #endif
 
 #include "base/log.h"
@@ -69,38 +72,53 @@ static bool is_changed(const struct stat *a, const struct stat *b)
 	       a->st_mtim.tv_sec != b->st_mtim.tv_sec || a->st_mtim.tv_nsec != b->st_mtim.tv_nsec;
 }
 
-/* NULL when a part of it can not be read. The flags are those that libcurl sets on
- * a store of its own. */
-static X509_STORE *store_new(const struct http_trust *t)
+/* What a user has named is read at once, so that trouble with it is told. */
+static bool can_wait(const struct http_trust *t)
 {
-	const char *file = file_of(t), *dir = dir_of(t), *extra = is_same_file(&t->file_seen, &t->extra_seen) ? NULL : t->extra;
-	X509_STORE *store = X509_STORE_new();
-	bool ok = store && (file || dir) && (!extra || X509_STORE_load_locations(store, extra, NULL) == 1) &&
-		  X509_STORE_load_locations(store, file, dir) == 1 &&
-		  X509_STORE_set_flags(store, X509_V_FLAG_TRUSTED_FIRST | X509_V_FLAG_PARTIAL_CHAIN) == 1;
+	const char *usual = curl_version_info(CURLVERSION_NOW)->cainfo;
+	struct stat seen;
 
+	look(usual, &seen);
+	return dir_of(t) && usual && is_same_file(&seen, &t->file_seen) && access(usual, R_OK) == 0;
+}
+
+/* False when a part of it can not be read. The flags are those that libcurl sets on
+ * a store of its own. */
+static bool store_make(struct http_trust *t)
+{
+	const char *file, *dir = dir_of(t), *extra;
+	bool ok;
+
+	look(file_of(t), &t->file_seen);
+	look(dir, &t->dir_seen);
+	look(t->extra, &t->extra_seen);
+	t->whole = !can_wait(t);
+	file = t->whole ? file_of(t) : NULL;
+	extra = is_same_file(&t->file_seen, &t->extra_seen) ? NULL : t->extra;
+	t->store = X509_STORE_new();
+	ok = t->store && (file || dir) && (!extra || X509_STORE_load_locations(t->store, extra, NULL) == 1) &&
+	     X509_STORE_load_locations(t->store, file, dir) == 1 &&
+	     X509_STORE_set_flags(t->store, X509_V_FLAG_TRUSTED_FIRST | X509_V_FLAG_PARTIAL_CHAIN) == 1;
 	ERR_clear_error();
 	if (!ok) {
-		X509_STORE_free(store);
-		return NULL;
+		X509_STORE_free(t->store);
+		t->store = NULL;
 	}
-	return store;
+	return ok;
 }
 
 static void share(struct http_trust *t)
 {
 	if (!is_our_openssl())
 		return;
-	look(file_of(t), &t->file_seen);
-	look(t->extra, &t->extra_seen);
-	t->store = store_new(t);
-	if (!t->store && t->extra) {
+	if (!store_make(t) && t->extra) {
 		struct http_trust without = *t;
 
 		without.extra = NULL;
-		t->store = store_new(&without);
-		if (t->store)
+		if (store_make(&without)) {
 			lose_extra(t);
+			*t = without;
+		}
 	}
 }
 
@@ -109,18 +127,43 @@ static void share(struct http_trust *t)
 static void follow_files(struct http_trust *t)
 {
 	struct http_trust now = *t;
+	struct stat file, dir, extra;
 
-	look(file_of(t), &now.file_seen);
-	look(t->extra, &now.extra_seen);
-	if (!is_changed(&now.file_seen, &t->file_seen) && !is_changed(&now.extra_seen, &t->extra_seen))
+	look(file_of(t), &file);
+	look(dir_of(t), &dir);
+	look(t->extra, &extra);
+	if (!is_changed(&file, &t->file_seen) && !is_changed(&dir, &t->dir_seen) && !is_changed(&extra, &t->extra_seen))
 		return;
-	now.store = store_new(&now);
-	if (!now.store)
+	if (!store_make(&now))
 		return;
 	X509_STORE_free(t->store);
-	t->store = now.store;
-	t->file_seen = now.file_seen;
-	t->extra_seen = now.extra_seen;
+	*t = now;
+}
+
+/* Whether what is known so far is enough. */
+static bool is_trusted(X509_STORE_CTX *asked, X509_STORE *store)
+{
+	X509_STORE_CTX *c = X509_STORE_CTX_new();
+	bool ok = c && X509_STORE_CTX_init(c, store, X509_STORE_CTX_get0_cert(asked), X509_STORE_CTX_get0_untrusted(asked)) == 1 &&
+		  X509_STORE_CTX_set_default(c, "ssl_server") == 1 && X509_verify_cert(c) == 1;
+
+	X509_STORE_CTX_free(c);
+	ERR_clear_error();
+	return ok;
+}
+
+/* Nobody is refused before the whole is known. */
+static int on_verify(X509_STORE_CTX *asked, void *arg)
+{
+	struct http_trust *t = arg;
+	X509_STORE *store = X509_STORE_CTX_get0_store(asked); /* perhaps the one before */
+
+	if (!(t->whole && store == t->store) && !is_trusted(asked, store)) {
+		t->whole |= store == t->store;
+		(void)X509_STORE_load_locations(store, file_of(t), NULL);
+		ERR_clear_error();
+	}
+	return X509_verify_cert(asked);
 }
 
 static CURLcode on_context(CURL *easy, void *context, void *arg)
@@ -130,6 +173,8 @@ static CURLcode on_context(CURL *easy, void *context, void *arg)
 	(void)easy;
 	follow_files(t);
 	SSL_CTX_set1_cert_store(context, t->store);
+	if (!t->whole)
+		SSL_CTX_set_cert_verify_callback(context, on_verify, t);
 	return CURLE_OK;
 }
 

@@ -15,7 +15,8 @@ struct http_trust {
 	bool pinned;                    /* by --cacert: no directory counts, libcurl's own neither */
 	const char *file, *dir, *extra; /* borrowed; NULL: libcurl's own, and no extra ones */
 	struct x509_store_st *store;    /* what all connections share; NULL: libcurl reads for itself */
-	struct stat file_seen, extra_seen; /* as they were when the store was made */
+	bool whole;                     /* the file has been read into it, too */
+	struct stat file_seen, dir_seen, extra_seen; /* as they were when the store was made */
 	struct buf blob;                /* without a store: the file and the extra ones; empty when there are none */
 };
 

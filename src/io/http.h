@@ -72,6 +72,10 @@ int http_global_init(struct err *e);
 uintptr_t http_library(void);
 struct http *http_new(const struct http_config *c, struct loop *l, struct err *e);
 void http_free(struct http *h);
+/* Instead of it, where the process is about to end: does nothing when there have been
+ * many connections, unless the peer is to have a word before (TLS, RFC 8446, section
+ * 6.1). The kernel closes them several times as fast. */
+void http_leave(struct http *h);
 
 /* A shared header list, reference-counted so that running transfers keep it:
  * build a new one when a header changes, release the old. */

@@ -73,9 +73,10 @@ static int read_expiry(struct span obj, int64_t *out)
 			return -1;
 		n = TOKEN_MAX_EXPIRES; /* beyond 64 bits: huge, and a number all the same */
 	}
-	if (n <= 0)
+	if (n < 0)
 		return -1;
-	*out = n > TOKEN_MAX_EXPIRES ? TOKEN_MAX_EXPIRES : n;
+	if (n > 0) /* zero is how some say that it does not expire, and would be of no use to the others */
+		*out = n > TOKEN_MAX_EXPIRES ? TOKEN_MAX_EXPIRES : n;
 	return 0;
 }
 
@@ -151,7 +152,7 @@ enum token_result token_answer_read(struct token_answer *t, int status, struct s
 	if (read_type(t, body, e))
 		return bad(t);
 	if (read_expiry(body, &t->expires_in)) {
-		err_set(e, "the token answer's expires_in is no positive number of seconds");
+		err_set(e, "the token answer's expires_in is no number of seconds");
 		return bad(t);
 	}
 	if (read_secret(body, "refresh_token", &t->refresh) || read_secret(body, "id_token", &t->id_token) ||

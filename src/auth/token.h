@@ -28,7 +28,7 @@ struct token_answer {
 	char *scope;
 	struct secret *id_token;   /* NULL when absent */
 	struct secret *issued;     /* what a token exchange gave, of type id-jag */
-	int64_t expires_in;        /* seconds; -1: not said */
+	int64_t expires_in;        /* seconds; -1: not said, or zero */
 	char error[64];            /* for TOKEN_REFUSED; printable ASCII only */
 	char description[160];
 };

@@ -21,7 +21,7 @@ static void answers_are_judged(void **state)
 		{ "{\"access_token\":\"t\",\"token_type\":\"Bearer\",\"expires_in\":9999999999999999999999}", 200, TOKEN_OK, TOKEN_MAX_EXPIRES, "Bearer" },
 		{ "{\"access_token\":\"t\",\"token_type\":\"Bearer\",\"expires_in\":null,\"refresh_token\":null}", 200, TOKEN_OK, -1, "Bearer" },
 		{ "{\"access_token\":\"t\",\"token_type\":\"Bearer\",\"expires_in\":-1}", 200, TOKEN_BAD, 0, "" },
-		{ "{\"access_token\":\"t\",\"token_type\":\"Bearer\",\"expires_in\":0}", 200, TOKEN_BAD, 0, "" },
+		{ "{\"access_token\":\"t\",\"token_type\":\"Bearer\",\"expires_in\":0}", 200, TOKEN_OK, -1, "Bearer" },
 		{ "{\"access_token\":\"t\",\"token_type\":\"Bearer\",\"expires_in\":\"soon\"}", 200, TOKEN_BAD, 0, "" },
 		{ "{\"access_token\":\"t\",\"token_type\":\"Bearer\",\"expires_in\":[]}", 200, TOKEN_BAD, 0, "" },
 		{ "{\"access_token\":\"t\"}", 200, TOKEN_BAD, 0, "" },

@@ -51,6 +51,13 @@ static enum body_mode taken(struct session *s, struct xfer *x, const struct http
 	return BODY_STREAM;
 }
 
+/* Web frameworks answer a POST with 201 unless they are told otherwise. 202 says
+ * that the answer comes elsewhere, or never. */
+static bool may_carry_answer(int status)
+{
+	return status / 100 == 2 && status != 202 && status != 204 && status != 205;
+}
+
 enum body_mode session_on_head(struct session *s, uint64_t token, const struct http_head *h, int64_t now)
 {
 	struct xfer *x = xfer_find(s, token);
@@ -81,7 +88,7 @@ enum body_mode session_on_head(struct session *s, uint64_t token, const struct h
 	if (h->status >= 200 && h->status < 300 && x->rq &&
 	    (x->rq->purpose == RQ_HANDSHAKE || x->rq->purpose == RQ_INIT) && s->trying == ERA_HTTP)
 		session_set_session_id(s, h->session_id);
-	if (h->status == 200 && type_is(h->content_type, "text/event-stream") && (x->kind == XF_REQUEST || x->kind == XF_RESUME)) {
+	if (may_carry_answer(h->status) && type_is(h->content_type, "text/event-stream") && (x->kind == XF_REQUEST || x->kind == XF_RESUME)) {
 		x->sse = true;
 		sse_init(&x->parser, s->c->max_message);
 		if (x->rq) {
@@ -93,7 +100,7 @@ enum body_mode session_on_head(struct session *s, uint64_t token, const struct h
 		}
 		return BODY_STREAM;
 	}
-	if (x->kind == XF_REQUEST && h->status == 200 && type_may_be_json(h->content_type)) {
+	if (x->kind == XF_REQUEST && may_carry_answer(h->status) && type_may_be_json(h->content_type)) {
 		x->json = true;
 		return BODY_COLLECT;
 	}
@@ -181,7 +188,7 @@ bool session_on_data(struct session *s, uint64_t token, char **p, size_t *n, boo
 		struct rpc_msg m;
 
 		*n = 0;
-		if (r && x->status == 200) {
+		if (r) {
 			struct exchange_facts f = { .era = s->era == ERA_NONE ? s->trying : s->era, .status = 200, .had_session = x->had_session };
 			rpc_parse(all.p, all.n, &m);
 			f.msg = &m;

@@ -93,7 +93,7 @@ static void on_head(struct doctor *d, struct call *x, const struct http_head *h)
 		snprintf(x->location, sizeof(x->location), "%.*s", (int)h->location.n, h->location.p);
 	buf_add(&x->session_id, h->session_id);
 	buf_add(&x->authenticate, h->www_authenticate);
-	if (h->status == 200 && type_is(x, "text/event-stream")) {
+	if (h->status / 100 == 2 && h->status != 202 && type_is(x, "text/event-stream")) {
 		x->sse = true;
 		sse_init(&x->parser, BODY_MAX);
 	}

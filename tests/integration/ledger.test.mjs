@@ -168,6 +168,24 @@ describe('an answer that is complete', { concurrency: 4 }, () => {
 			});
 });
 
+describe('an answer with another status of success', { concurrency: 4 }, () => {
+	for (const status of [201, 203])
+		for (const [how, write] of Object.entries({
+			JSON: (e, text) => e.reply(status, { 'Content-Type': 'application/json' }, text),
+			'an event': (e, text) => e.reply(status, { 'Content-Type': 'text/event-stream' }, `data: ${text}\n\n`),
+		}))
+			scenario(`counts: ${status}, as ${how}, however large`, {}, async ({ srv, br }) => {
+				await br.request('tools/list');
+				const large = 'x'.repeat(3 << 20);
+				srv.when('tools/call:append', (e) => {
+					srv.count('append');
+					write(e, JSON.stringify({ jsonrpc: '2.0', id: e.message.id, result: { content: [{ type: 'text', text: large }] } }));
+				});
+				assertText(await br.call('append'), large);
+				assert.equal(srv.ran('append'), 1);
+			});
+});
+
 describe('a repeatable request', { concurrency: 4 }, () => {
 	for (const [method, params] of Object.entries(REPEATABLE))
 		scenario(`${method} is sent again after a reset and a 502`, {}, async ({ srv, br }) => {

@@ -322,6 +322,8 @@ static void refresh_is_over(struct auth *a, const char *error)
 
 static void on_token(struct auth *a, const struct token_answer *t)
 {
+	const char *done = a->step == STEP_REFRESH ? "token refreshed" : "signed in";
+
 	if ((strcmp(t->type, "DPoP") == 0) != a->c.dpop) {
 		flow_fail(a, a->c.dpop ? "the authorization server does not bind tokens to a key (DPoP), as --dpop demands" :
 		                         "the authorization server gave a DPoP token that was not asked for");
@@ -340,8 +342,10 @@ static void on_token(struct auth *a, const struct token_answer *t)
 		return;
 	}
 	flow_do(a, AUTH_DO_SAVE);
-	flow_log(a, AUTH_LOG_INFO, "%s; the token is good for %" PRId64 " s",
-	         a->step == STEP_REFRESH ? "token refreshed" : "signed in", t->expires_in);
+	if (t->expires_in < 0)
+		flow_log(a, AUTH_LOG_INFO, "%s; how long the token is good for was not said", done);
+	else
+		flow_log(a, AUTH_LOG_INFO, "%s; the token is good for %" PRId64 " s", done, t->expires_in);
 	flow_succeed(a);
 }
 

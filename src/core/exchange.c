@@ -196,6 +196,7 @@ bool session_on_data(struct session *s, uint64_t token, char **p, size_t *n, boo
 			if (m.kind == RPC_ERROR && verdict_session_gone(&f)) {
 				buf_add(&x->body, all);
 				x->json = false; /* judged at its end */
+				x->conclusive = true;
 			} else if ((m.kind != RPC_NOT_JSON && m.kind != RPC_INVALID) || (!cut && !answered_elsewhere(s, r))) {
 				s->cur_whole = all.p == *p && all.n == m.text.n ? all : SPAN_NONE;
 				exchange_parsed(s, r, m);
@@ -308,8 +309,8 @@ void session_on_done(struct session *s, uint64_t token, const struct http_result
 		goto gone;
 	r = x->rq;
 	x->rq = NULL;
-	/* The head has said all that is to be known; that its body was cut short tells nothing. */
-	if (x->status == 401 || x->insufficient_scope) {
+	/* Of these the head has said all that is to be known. */
+	if (x->conclusive || x->status == 401 || x->insufficient_scope) {
 		whole.outcome = HTTP_OK;
 		res = &whole;
 	}

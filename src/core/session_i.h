@@ -53,6 +53,7 @@ struct xfer {
 	struct outmsg *om;          /* XF_OUT */
 	int status;                 /* 0 before the head */
 	bool sse, json, answered, garbage, too_large;
+	bool conclusive;             /* what has come says all, however the transfer ends */
 	bool had_session;
 	enum era era;               /* the server's when it began */
 	int64_t retry_after_ms;     /* -1: none */

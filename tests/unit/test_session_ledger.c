@@ -1408,6 +1408,28 @@ static void a_complete_answer_counts_though_its_frame_is_cut_off(void **state)
 	cut_off_after("text/event-stream", "data: {\"jsonrpc\":\"2.0\",\ndata: \"id\":9,\"result\":{}}\n", true);
 }
 
+static void a_lost_session_counts_though_its_frame_is_cut_off(void **state)
+{
+	struct core_config c = play_config();
+	struct transfer *t;
+	struct play p;
+
+	(void)state;
+	c.transport = TRANSPORT_HTTP;
+	play_open(&p, &c, 3);
+	play_ready(&p, true);
+	play_call(&p, 9, "act");
+	t = play_must_find(&p, "tools/call");
+	play_head(&p, t, (struct head){ .status = 200, .type = "application/json" });
+	play_cut(&p, t, "{\"jsonrpc\":\"2.0\",\"id\":9,\"error\":{\"code\":-32001,\"message\":\"Session not found\"}}");
+	play_done(&p, t, HTTP_RESET, true);
+	play_serve(&p, 20000);
+	assert_int_equal(play_count(&p, "tools/call"), 2);
+	assert_int_equal(play_answers(&p, "9", NULL), 1);
+	assert_false(play_refused(&p, "9", "outcome_unknown"));
+	play_close(&p);
+}
+
 static void half_an_answer_is_none(void **state)
 {
 	(void)state;
@@ -1610,6 +1632,7 @@ int main(void)
 		cmocka_unit_test(fetching_an_answer_again_is_no_second_attempt),
 		cmocka_unit_test(a_post_under_way_tells_what_became_of_it_when_its_stream_dies),
 		cmocka_unit_test(a_complete_answer_counts_though_its_frame_is_cut_off),
+		cmocka_unit_test(a_lost_session_counts_though_its_frame_is_cut_off),
 		cmocka_unit_test(half_an_answer_is_none),
 		cmocka_unit_test(what_may_be_repeated_does_not_wait_for_a_post_whose_stream_died),
 		cmocka_unit_test(an_attempt_that_ends_when_the_retries_are_used_up_is_not_held),

@@ -2254,6 +2254,18 @@ static void a_keepalive_without_cuts_becomes_rarer(void **state)
 
 /* ---- a quiet call ---------------------------------------------------------------------------------------------------------- */
 
+/* A read with the id 9 that was quiet for so long that it was sent once more: the second attempt. */
+static struct transfer *quiet_read(struct play *p, struct core_config *c, struct transfer **first)
+{
+	into(p, c, SESSION_READY);
+	play_ask(p, 9, "resources/read");
+	*first = play_must_find(p, "resources/read");
+	play_pass(p, 15000);
+	play_json(p, play_must_find(p, "ping"), "\"result\":{}");
+	assert_true(p->transfers != *first && span_is(transfer_msg(p->transfers).method, "resources/read"));
+	return p->transfers;
+}
+
 static void a_quiet_read_is_hedged_and_the_first_answer_wins(void **state)
 {
 	struct core_config c = http_only();
@@ -2261,13 +2273,7 @@ static void a_quiet_read_is_hedged_and_the_first_answer_wins(void **state)
 	struct play p;
 
 	(void)state;
-	into(&p, &c, SESSION_READY);
-	play_ask(&p, 9, "resources/read");
-	first = play_must_find(&p, "resources/read");
-	play_pass(&p, 15000);
-	play_json(&p, play_must_find(&p, "ping"), "\"result\":{}");
-	second = p.transfers;
-	assert_true(second != first && span_is(transfer_msg(second).method, "resources/read"));
+	second = quiet_read(&p, &c, &first);
 	play_json(&p, second, "\"result\":{\"from\":\"second\"}");
 	assert_int_equal(play_answers(&p, "9", NULL), 1);
 	assert_true(first->cancelled);
@@ -2281,13 +2287,7 @@ static void a_hedge_is_cancelled_with_what_it_stands_beside(void **state)
 	struct play p;
 
 	(void)state;
-	into(&p, &c, SESSION_READY);
-	play_ask(&p, 9, "resources/read");
-	first = play_must_find(&p, "resources/read");
-	play_pass(&p, 15000);
-	play_json(&p, play_must_find(&p, "ping"), "\"result\":{}");
-	second = p.transfers;
-	assert_true(second != first && span_is(transfer_msg(second).method, "resources/read"));
+	second = quiet_read(&p, &c, &first);
 	play_cancel(&p, 9);
 	assert_true(second->cancelled);
 	play_serve(&p, 1);
@@ -2304,13 +2304,7 @@ static void a_hedge_goes_with_a_request_that_the_quota_refuses(void **state)
 
 	(void)state;
 	c.quota_ms = 10000;
-	into(&p, &c, SESSION_READY);
-	play_ask(&p, 9, "resources/read");
-	first = play_must_find(&p, "resources/read");
-	play_pass(&p, 15000);
-	play_json(&p, play_must_find(&p, "ping"), "\"result\":{}");
-	second = p.transfers;
-	assert_true(second != first && span_is(transfer_msg(second).method, "resources/read"));
+	second = quiet_read(&p, &c, &first);
 	play_ask(&p, 10, "prompts/get");
 	play_fail(&p, first, HTTP_RESET, true);
 	play_fail(&p, play_must_find(&p, "prompts/get"), HTTP_RESET, true);

@@ -606,7 +606,8 @@ static inline void server_event(struct world *w)
 static inline void random_config(struct world *w, struct core_config *c)
 {
 	static const int64_t again_codes[] = { -32603 };
-	static const char *const hidden_tools[] = { "n*" };
+	static const char *const hidden_tools[] = { "n*" }, *const some_tools[] = { "s*" };
+	static const struct tool_timeout timeouts[] = { { "s*", 2000 } };
 	static const int64_t hold[] = { 25000, 1000, 0, 25000 }, timeout[] = { 60000, 5000, 20000, 60000 };
 	struct dice *d = &w->d;
 
@@ -627,8 +628,6 @@ static inline void random_config(struct world *w, struct core_config *c)
 	c->quota_requests = one_in(d, 10) ? 20 : 0;
 	c->tool_errors_protocol = one_in(d, 2);
 	c->idempotency_key = one_in(d, 2);
-	c->offline_start = one_in(d, 2);
-	c->initialize_wait_ms = one_in(d, 2) ? 5000 : 500;
 	c->initial_retry_ms = one_in(d, 4) ? 20 : 1000;
 	c->retry_errors = again_codes;
 	c->nretry_errors = one_in(d, 4);
@@ -638,6 +637,19 @@ static inline void random_config(struct world *w, struct core_config *c)
 	c->max_message = one_in(d, 4) ? 2000 : (size_t)1 << 20;
 	c->offline_start = one_in(d, 2);
 	c->initialize_wait_ms = one_in(d, 3) ? 0 : 1 + (int64_t)roll(d, 12) * 500;
+	c->quota_ms = one_in(d, 10) ? 1000 * (int64_t)roll(d, 60) : 0;
+	c->max_request_ms = one_in(d, 8) ? 3000 : c->max_request_ms;
+	c->legacy_only = one_in(d, 8);
+	c->trust_annotations = !one_in(d, 6);
+	c->retry_tools = hidden_tools;
+	c->no_retry_tools = some_tools;
+	c->nretry_tools = one_in(d, 8);
+	c->nno_retry_tools = one_in(d, 8);
+	c->tool_timeouts = timeouts;
+	c->ntool_timeouts = one_in(d, 6);
+	c->trace_inject = one_in(d, 6);
+	c->user_authorization = one_in(d, 8);
+	c->max_retry_ms = one_in(d, 6) ? c->initial_retry_ms : c->max_retry_ms;
 }
 
 /* What an earlier life has left: of this server, of another, or rubbish. */

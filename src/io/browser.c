@@ -51,6 +51,18 @@ static int default_signals(posix_spawnattr_t *attr)
 	       posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP) ? -1 : 0;
 }
 
+/* Ours close by themselves, but for what a library has opened or we were started
+ * with: a browser would hold the other end of it for as long as it lives. */
+static int close_others(posix_spawn_file_actions_t *fa)
+{
+#if defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 34)
+	return posix_spawn_file_actions_addclosefrom_np(fa, 3);
+#else
+	(void)fa;
+	return 0;
+#endif
+}
+
 /* out: descriptor that becomes stdout; -1 for /dev/null. An errno, 0 on success. */
 static int start(pid_t *pid, char *const argv[], int out)
 {
@@ -71,7 +83,7 @@ static int start(pid_t *pid, char *const argv[], int out)
 	    posix_spawn_file_actions_addopen(&fa, 2, "/dev/null", O_WRONLY, 0) ||
 	    (out < 0 ? posix_spawn_file_actions_addopen(&fa, 1, "/dev/null", O_WRONLY, 0) :
 	               posix_spawn_file_actions_adddup2(&fa, out, 1)) ||
-	    default_signals(&attr)) {
+	    close_others(&fa) || default_signals(&attr)) {
 		rc = ENOMEM;
 	} else {
 		ours = umask(their_umask);

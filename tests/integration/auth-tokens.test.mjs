@@ -379,6 +379,14 @@ describe('tokens', { concurrency: 2 }, () => {
 			assert.match(guard.tokens[0], /^umask-is-0*27$/);
 		}, { protect: { accept: () => true } }));
 
+	it('a program that is started inherits nothing that is open', { timeout: 60000, skip: process.platform !== 'linux' }, () =>
+		together(async ({ guard, scratch, bridge }) => {
+			const script = path.join(scratch, 'open');
+			fs.writeFileSync(script, '#!/bin/bash\ncd /proc/$$/fd\nl=\nfor f in *; do t=$(readlink $f); case $t in /dev/null|pipe:*|*/open) ;; *) l=$l-$f;; esac; [ $f != 7 ] || l=$l-seven; done\necho "open-are-none$l"\n', { mode: 0o700 });
+			await bridge(['--token-command', script], NOBODY, ['bash', '-c', 'exec 7</dev/zero; exec "$@"', 'bash', BINARY]).connect();
+			assert.equal(guard.tokens[0], 'open-are-none');
+		}, { protect: { accept: () => true } }));
+
 	it('a token command that fails has given no token, though SIGCHLD was ignored at the start', { timeout: 60000 }, () =>
 		together(async ({ guard, scratch, bridge }) => {
 			const script = path.join(scratch, 'fail');

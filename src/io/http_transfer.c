@@ -267,12 +267,13 @@ struct transfer *transfer_new(struct http_hub *hub, unsigned flags)
 	t->hub = hub;
 	t->flags = flags;
 	t->reuse_s = REUSE_MOST;
+	t->decodes = hub->always.accept_encoding != NULL;
 	link_init(&t->ready);
 	link_init(&t->waiting);
 	head_init(&t->head, hub->c.max_header_bytes);
 	buf_init(&t->in, SIZE_MAX);
 	t->easy = curl_easy_init();
-	if (!t->easy || http_setup_easy(t->easy, &hub->c, flags, hub->always.accept_encoding) < 0 || set_callbacks(t) < 0) {
+	if (!t->easy || http_setup_easy(t->easy, &hub->c, flags, t->decodes) < 0 || set_callbacks(t) < 0) {
 		transfer_free(t);
 		return NULL;
 	}
@@ -388,6 +389,10 @@ int transfer_prepare(struct transfer *t, const struct http_request *rq, struct e
 	if (rc == CURLE_OK)
 		rc = set_url(t, rq->url);
 	SET(CURLOPT_HTTPHEADER, t->lines.first);
+	if (t->decodes && !t->hub->always.accept_encoding) {
+		SET(CURLOPT_ACCEPT_ENCODING, NULL);
+		t->decodes = false;
+	}
 	SET(CURLOPT_TIMEOUT_MS, (long)timeout);
 	/* After a failed attempt the name may lead elsewhere by now. */
 	SET(CURLOPT_DNS_CACHE_TIMEOUT, t->hub->unreached ? 0L : DNS_CACHE_S);
@@ -410,6 +415,8 @@ void transfer_finish(struct transfer *t, CURLcode code)
 	transfer_stop(t);
 	t->result = result;
 	t->clean = result.outcome == HTTP_OK;
+	if (code == CURLE_BAD_CONTENT_ENCODING && !(t->flags & HTTP_FOREIGN))
+		t->hub->always.accept_encoding = NULL; /* some name a charset there: what others take as it is, we do from now on */
 	if (!(t->flags & HTTP_FOREIGN))
 		t->hub->unreached = result.outcome == HTTP_CONNECT || result.outcome == HTTP_TLS;
 	t->cut = t->collect && result.outcome == HTTP_RESET && !(t->flags & HTTP_FOREIGN);

@@ -47,6 +47,7 @@ struct transfer {
 	uint64_t token;
 	unsigned flags;
 	bool tls_ready;          /* the easy handle knows the trust anchors */
+	bool decodes;            /* it takes content codings off */
 	bool in_multi;
 	bool whole;              /* libcurl has the body in one piece */
 	bool clean;              /* ended as it should: the handle can serve again */

@@ -150,6 +150,15 @@ describe('Streamable HTTP', { concurrency: 4 }, () => {
 				assertText(await br.call('echo'), 'packed'.repeat(2000));
 			});
 
+	scenario('what is named as a content coding and is none is read as it is', {}, async ({ srv, br }) => {
+		const charset = { headers: { 'Content-Encoding': 'utf-8' } };
+		srv.when('tools/list', (e) => e.result({ tools: [] }, charset));
+		srv.when('tools/call:append', (e) => { srv.count('append'); e.result({ content: [{ type: 'text', text: 'once' }] }, charset); });
+		assertResult(await br.request('tools/list'));
+		assertText(await br.call('append'), 'once');
+		assert.equal(srv.ran('append'), 1);
+	});
+
 	scenario('a gzip stream gives each event as it comes', {}, async ({ srv, br }) => {
 		let finish;
 		srv.when('tools/call', (e) => {

@@ -68,7 +68,7 @@ enum body_mode session_on_head(struct session *s, uint64_t token, const struct h
 	x->status = h->status;
 	s->last_rx = now;
 	x->retry_after_ms = retry_after_parse(h->retry_after, s->wall_s);
-	if (h->location.n && (h->status == 307 || h->status == 308))
+	if (h->location.n && h->status / 100 == 3)
 		buf_add(&x->location, h->location);
 	x->insufficient_scope = h->status == 403 && verdict_insufficient_scope(h->www_authenticate);
 	if ((h->status == 401 || x->insufficient_scope) && x->kind != XF_DELETE) {

@@ -190,7 +190,10 @@ bool judge_redirect(struct session *s, struct xfer *x, struct request *r)
 	struct url to;
 	bool followed = false;
 
-	if ((x->status != 307 && x->status != 308) || x->kind == XF_REQUEST)
+	bool get = x->kind == XF_STREAM || x->kind == XF_RESUME;
+	bool keeps_method = x->status == 307 || x->status == 308;
+
+	if (x->kind == XF_REQUEST || (!keeps_method && !(get && x->status >= 301 && x->status <= 303)))
 		return false;
 	if (redirect_target(s, x, &to) == 0) {
 		struct span url = span_str(to.text);
@@ -218,11 +221,35 @@ bool judge_redirect(struct session *s, struct xfer *x, struct request *r)
 	return followed;
 }
 
-static void rejected(struct session *s, int status, struct request *r)
+/* A redirect that would turn a POST into a GET. Where it leads is for the user: a
+ * model might go there. */
+static bool tell_moved(struct session *s, const struct xfer *x)
 {
-	char what[128];
+	struct url base, to;
+	struct err e;
+	bool told = false;
 
-	snprintf(what, sizeof(what), "The server refused the request (HTTP %d)", status);
+	memset(&base, 0, sizeof(base));
+	memset(&to, 0, sizeof(to));
+	if (x->location.len && url_parse(&base, s->url, &e) == 0 && url_resolve(&to, &base, buf_span(&x->location), &e) == 0) {
+		session_note(s, NOTE_WARN, "not following a redirect of a POST (HTTP %d): %s%s", x->status, to.origin, to.path);
+		told = true;
+	}
+	url_fini(&to);
+	url_fini(&base);
+	return told;
+}
+
+/* x: NULL when its head is not known any more. */
+static void rejected(struct session *s, const struct xfer *x, int status, struct request *r)
+{
+	char what[200];
+
+	if (x && tell_moved(s, x))
+		snprintf(what, sizeof(what), "The server answered that it has moved (HTTP %d); the log of the bridge names the address, which may be the URL "
+			"that the user should configure", status);
+	else
+		snprintf(what, sizeof(what), "The server refused the request (HTTP %d)", status);
 	if (r->purpose != RQ_CLIENT && r->purpose != RQ_HANDSHAKE) {
 		/* Of the first handshake, made for a client that sends none, it is the answer. */
 		bool final = status == 403 && r->purpose == RQ_INIT && s->era == ERA_NONE;
@@ -298,7 +325,7 @@ static void answered(struct session *s, struct xfer *x, struct request *r, struc
 		return;
 	}
 	if (!m || (m->kind != RPC_RESULT && m->kind != RPC_ERROR) || !pass_answer(s, r, m))
-		rejected(s, x->status, r);
+		rejected(s, x, x->status, r);
 }
 
 void judge_refusal(struct session *s, struct request *r, int status, struct buf *body)
@@ -309,7 +336,7 @@ void judge_refusal(struct session *s, struct request *r, int status, struct buf 
 	s->cur = NULL; /* it stands in no transfer's bytes: what is sent is copied */
 	rpc_parse(buf_data(body), body->len, &m);
 	if (m.kind != RPC_ERROR || !pass_answer(s, r, &m))
-		rejected(s, status, r);
+		rejected(s, NULL, status, r);
 	s->cur = token ? xfer_find(s, token) : NULL;
 }
 
@@ -388,7 +415,7 @@ void judge_response(struct session *s, struct xfer *x, struct request *r)
 		break;
 	case VERDICT_FORBIDDEN:
 	case VERDICT_REJECTED:
-		rejected(s, x->status, r);
+		rejected(s, x, x->status, r);
 		break;
 	}
 }

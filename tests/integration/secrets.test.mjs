@@ -216,10 +216,13 @@ describe('the origin', { concurrency: 4 }, () => {
 		});
 
 	for (const status of [301, 302, 303])
-		scenario(`${status} is an error and is not followed`, {}, async ({ srv, br }) => {
-			srv.when('tools/call', (e) => e.reply(status, { Location: '/moved' }));
-			assertFailure(await br.call('append'));
-			assert.ok(!srv.exchanges.some((e) => e.path === '/moved'));
+		scenario(`${status} is an error and is not followed; the log says where it leads`, { args: ['--tool-errors', 'protocol'] }, async ({ srv, br }) => {
+			srv.when('tools/call', (e) => e.reply(status, { Location: '/moved?key=0123456789' }));
+			const answer = await br.call('append');
+			assert.match(assertOwnError(answer).message, /has moved/);
+			assert.ok(!answer.raw.includes('/moved'));
+			await br.logged(new RegExp(`redirect.*${srv.port}/moved$`, 'm'));
+			assert.ok(!srv.exchanges.some((e) => e.path.startsWith('/moved')));
 		});
 
 	scenario('a redirect in a circle ends', {}, async ({ srv, br }) => {

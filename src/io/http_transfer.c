@@ -405,6 +405,14 @@ int transfer_prepare(struct transfer *t, const struct http_request *rq, struct e
 	return rc == CURLE_OK ? 0 : err_set(e, "the request can not be set up: %s", curl_easy_strerror(rc));
 }
 
+/* Half a body is no body, but one whose connection was lost may be all there. */
+static void judge_collected(struct transfer *t)
+{
+	t->cut = t->result.outcome == HTTP_RESET && !(t->flags & HTTP_FOREIGN);
+	if (t->result.outcome != HTTP_OK && !t->cut)
+		drop_bytes(t);
+}
+
 void transfer_finish(struct transfer *t, CURLcode code)
 {
 	struct http_result result;
@@ -419,9 +427,8 @@ void transfer_finish(struct transfer *t, CURLcode code)
 		t->hub->always.accept_encoding = NULL; /* some name a charset there: what others take as it is, we do from now on */
 	if (!(t->flags & HTTP_FOREIGN))
 		t->hub->unreached = result.outcome == HTTP_CONNECT || result.outcome == HTTP_TLS;
-	t->cut = t->collect && result.outcome == HTTP_RESET && !(t->flags & HTTP_FOREIGN);
-	if (t->collect && !t->clean && !t->cut)
-		drop_bytes(t); /* half a body is no body */
+	if (t->collect)
+		judge_collected(t);
 	t->done = true;
 	transfer_note(t);
 }
@@ -457,8 +464,8 @@ void transfer_collect(struct transfer *t, size_t max)
 		transfer_finish(t, t->done ? t->attempt.code : CURLE_WRITE_ERROR);
 		return;
 	}
-	if (t->done && t->result.outcome != HTTP_OK)
-		drop_bytes(t);
+	if (t->done)
+		judge_collected(t);
 	/* Only a hint: a body that grows piece by piece arrives as well. */
 	if (!t->done && announced > (curl_off_t)t->in.len)
 		(void)buf_reserve(&t->in, (size_t)announced - t->in.len);

@@ -190,6 +190,9 @@ static bool behave_badly(struct conn *c)
 		reset_connection(c);
 	} else if (strcmp(c->path, "/partial") == 0) {
 		says(c, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf");
+	} else if (strcmp(c->path, "/partial-then-wait") == 0) {
+		says(c, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf");
+		wait_gate(c->s);
 	} else if (strcmp(c->path, "/garbage") == 0) {
 		says(c, "SSH-2.0-OpenSSH_9.2\r\nwhatever\r\n");
 	} else if (strcmp(c->path, "/headers") == 0) {
@@ -1165,14 +1168,32 @@ static void a_collected_body_over_its_maximum_fails(void **state)
 	assert_int_equal(http_backlog(f->h), 0);
 }
 
-static void a_collected_body_cut_short_is_dropped(void **state)
+static void a_collected_body_cut_short_is_given(void **state)
 {
 	struct fix *f = *state;
 
 	f->collect = 1000;
-	get(f, 1, "/partial");
+	get(f, 1, "/partial-then-wait");
+	UNTIL(f, f->got[1].heads == 1);
+	open_gate(&f->s);
 	assert_int_equal(finish(f, 1)->result.outcome, HTTP_RESET);
-	assert_int_equal(f->got[1].pieces, 0);
+	assert_data(&f->got[1], "half");
+	assert_int_equal(http_backlog(f->h), 0);
+}
+
+static void a_collected_body_is_given_though_it_was_cut_short_before_anybody_read_its_head(void **state)
+{
+	struct fix *f = *state;
+	int turns = 0;
+
+	f->collect = 1000;
+	get(f, 1, "/partial");
+	while (turns < 10) {
+		turn(f);
+		turns += http_backlog(f->h) && seen(&f->s, &f->s.live) == 0;
+	}
+	assert_int_equal(finish(f, 1)->result.outcome, HTTP_RESET);
+	assert_data(&f->got[1], "half");
 	assert_int_equal(http_backlog(f->h), 0);
 }
 
@@ -1395,7 +1416,8 @@ int main(void)
 		FIXED(pieces_are_no_larger_than_asked_for),
 		FIXED(a_collected_body_comes_in_one_piece),
 		FIXED(a_collected_body_over_its_maximum_fails),
-		FIXED(a_collected_body_cut_short_is_dropped),
+		FIXED(a_collected_body_cut_short_is_given),
+		FIXED(a_collected_body_is_given_though_it_was_cut_short_before_anybody_read_its_head),
 		FIXED(a_block_can_be_taken_without_a_copy),
 		FIXED(cookies_go_back_to_the_origin_but_never_with_foreign_requests),
 		cmocka_unit_test(cookies_can_be_switched_off),

@@ -214,9 +214,9 @@ static void deliver_notification(struct session *s, struct request *r, const str
 	session_send(s, m->text);
 }
 
-static void deliver_server_request(struct session *s, const struct rpc_msg *m)
+static void deliver_server_request(struct session *s, const struct request *r, const struct rpc_msg *m)
 {
-	if (!srvreq_add(s, m->id)) {
+	if (!srvreq_add(s, r, m->id)) {
 		session_note(s, NOTE_DEBUG, "dropped a server request that was delivered before");
 		return;
 	}
@@ -294,7 +294,7 @@ void exchange_parsed(struct session *s, struct request *r, struct rpc_msg m)
 		break;
 	case RPC_REQUEST:
 		if (!eras_inbound(s, r, &m))
-			deliver_server_request(s, &m);
+			deliver_server_request(s, r, &m);
 		break;
 	case RPC_BATCH:
 		json_iter(&it, m.text);

@@ -287,15 +287,15 @@ static uint64_t asker(const struct session *s, uint64_t epoch)
 
 static void client_answer(struct session *s, const struct rpc_msg *m, struct buf *big)
 {
-	uint64_t epoch;
+	uint64_t epoch, token;
 
 	if (eras_intake(s, m))
 		return;
-	if (!srvreq_take(s, m->id, &epoch)) {
+	if (!srvreq_take(s, m->id, &epoch, &token)) {
 		session_note(s, NOTE_INFO, "dropped an answer to a request that the server did not make");
 		return;
 	}
-	outbox_answer(s, m->text, big, epoch, epoch == s->epoch ? 0 : asker(s, epoch));
+	outbox_answer(s, m->text, big, epoch, token || epoch == s->epoch ? token : asker(s, epoch));
 }
 
 static void client_batch(struct session *s, const struct rpc_msg *m)

@@ -369,12 +369,14 @@ static void srvreq_forget_old(struct session *s)
 	}
 }
 
-bool srvreq_add(struct session *s, struct span id)
+bool srvreq_add(struct session *s, const struct request *r, struct span id)
 {
+	bool call = r && r->purpose == RQ_CLIENT; /* which may run in an earlier session */
+	uint64_t epoch = call ? r->epoch : s->epoch;
 	struct srvreq *q;
 
 	for (q = s->srvreqs; q; q = q->next)
-		if (q->epoch == s->epoch && ledger_same_id(&s->ledger, buf_span(&q->id), id))
+		if (q->epoch == epoch && ledger_same_id(&s->ledger, buf_span(&q->id), id))
 			return false;
 	if (s->nsrvreqs >= SRVREQ_MAX)
 		srvreq_forget_old(s);
@@ -385,14 +387,15 @@ bool srvreq_add(struct session *s, struct span id)
 		free(q);
 		return true;
 	}
-	q->epoch = s->epoch;
+	q->epoch = epoch;
+	q->token = call ? r->token : 0;
 	q->next = s->srvreqs;
 	s->srvreqs = q;
 	s->nsrvreqs++;
 	return true;
 }
 
-bool srvreq_take(struct session *s, struct span id, uint64_t *epoch)
+bool srvreq_take(struct session *s, struct span id, uint64_t *epoch, uint64_t *token)
 {
 	struct srvreq **found = NULL, *q;
 
@@ -406,6 +409,7 @@ bool srvreq_take(struct session *s, struct span id, uint64_t *epoch)
 	q = *found;
 	*found = q->next;
 	*epoch = q->epoch;
+	*token = q->token;
 	buf_fini(&q->id);
 	free(q);
 	s->nsrvreqs--;

@@ -91,6 +91,7 @@ struct outmsg {
 struct srvreq {
 	struct buf id;
 	uint64_t epoch;
+	uint64_t token;             /* the call that asked on its own stream, 0: not known */
 	struct srvreq *next;
 };
 
@@ -450,8 +451,9 @@ void outbox_cancelled(struct session *s, const struct request *r, const char *re
 void outbox_clear(struct session *s);
 void outbox_new_session(struct session *s);
 int64_t outbox_deadline(const struct session *s);
-bool srvreq_add(struct session *s, struct span id);
-bool srvreq_take(struct session *s, struct span id, uint64_t *epoch);
+/* r: the request on whose stream it came, or NULL. False: it came before. */
+bool srvreq_add(struct session *s, const struct request *r, struct span id);
+bool srvreq_take(struct session *s, struct span id, uint64_t *epoch, uint64_t *token);
 void srvreq_free(struct session *s);
 
 /* ---- past.c ------------------------------------------------------------------------------------- */

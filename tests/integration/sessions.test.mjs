@@ -189,6 +189,35 @@ describe('a lost session', { concurrency: 4 }, () => {
 			else assertResult(await c);
 		});
 	}
+
+	for (const asked of [{}, { others: 2 }]) {
+		scenario(`of a call whose question is open, lost by the answer to it: the call is told${asked.others ? ', and no other' : ''}`, { server: { respond: 'sse' } }, async ({ srv, br }) => {
+			let go;
+			const gate = new Promise((ok) => { go = ok; });
+			srv.onRequest = async (m) => { if (m.params?.name === 'put') await gate; };
+			const others = Array.from({ length: asked.others ?? 0 }, () => br.call('put'));
+			await srv.sees('tools/call:put', others.length);
+			srv.when('answer', (e) => e.json({ jsonrpc: '2.0', id: null, error: { code: -32001, message: 'Session not found' } }, { status: 404 }));
+			assertFailure(await br.call('ask'), 'outcome_unknown');
+			assert.equal(srv.ran('ask'), 1);
+			go();
+			for (const o of others) assertText(await o, 'set');
+		});
+	}
+
+	scenario('that was replaced while a call runs in it gets the answer to what the call asks then', { server: { respond: 'sse' } }, async ({ srv, br }) => {
+		const [first] = srv.sessions.keys();
+		let go;
+		const gate = new Promise((ok) => { go = ok; });
+		srv.onRequest = async (m) => { if (m.params?.name === 'ask') await gate; };
+		const c = br.call('ask');
+		await srv.sees('tools/call:ask');
+		srv.first('tools/call:echo', (e) => e.reply(404));
+		assertText(await br.call('echo', { text: 'x' }), 'x');
+		go();
+		assertResult(await c);
+		assert.deepEqual(srv.seen('answer').map((e) => e.headers['mcp-session-id']), [first]);
+	});
 });
 
 describe('no lost session', { concurrency: 4 }, () => {

@@ -192,13 +192,20 @@ void stream_on_bytes(struct session *s)
 		t->longest_gap = gap;
 }
 
-/* 2024-11-05: where to POST. Only the origin of the stream will do. */
+static bool is_space(char c) { return c == ' ' || c == '\t'; }
+
+/* 2024-11-05: where to POST. Only the origin of the stream will do. Spaces around
+ * the address are none of it, as for every other client. */
 static void endpoint(struct session *s, struct span data)
 {
 	struct url base, to;
 	struct err e = { "" };
 	bool ok = false;
 
+	for (; data.n && is_space(data.p[0]); data.n--)
+		data.p++;
+	while (data.n && is_space(data.p[data.n - 1]))
+		data.n--;
 	memset(&base, 0, sizeof(base));
 	memset(&to, 0, sizeof(to));
 	if (url_parse(&base, s->url, &e) == 0 && url_resolve(&to, &base, data, &e) == 0) {

@@ -16,6 +16,7 @@ describe('HTTP+SSE', { concurrency: 4 }, () => {
 		'a path': (s) => `/message?sessionId=${s.id}`,
 		'a path relative to the stream': (s) => `message?sessionId=${s.id}`,
 		'a path with dots': (s) => `/x/../message?sessionId=${s.id}`,
+		'a path with spaces around it': (s) => `\t /message?sessionId=${s.id} `,
 	}))
 		scenario(`the endpoint may be ${what}`, { server: { mode: 'sse', endpoint } }, async ({ br }) => {
 			assertText(await br.call('echo', { text: 'hi' }), 'hi');

@@ -11,7 +11,7 @@
 
 #define PARKED_BYTES ((size_t)8 << 20)  /* past it stdin is not read while requests wait */
 #define RESERVE_BYTES ((size_t)32 * 1024)
-#define SID_MAX ((size_t)2048)          /* a longer session id is none */
+#define SID_MAX ((size_t)8192)          /* a longer session id is none: about what servers take of a header */
 #define HEADERS_MAX (SID_MAX + 256)     /* its line and the version's */
 
 const char *session_state_name(enum session_state st)
@@ -196,6 +196,8 @@ void session_set_session_id(struct session *s, struct span sid)
 	struct action *a;
 
 	buf_reset(&s->sid);
+	if (sid.n >= SID_MAX)
+		session_note(s, NOTE_WARN, "the server gave a session id of %zu bytes, which is too long and not used", sid.n);
 	if (sid.n && sid.n < SID_MAX && buf_add(&s->sid, sid) == 0 && (a = session_act(s, ACT_SECRET)))
 		buf_add(&a->owned, sid);
 	session_rebuild_headers(s);

@@ -78,6 +78,18 @@ describe('Streamable HTTP', { concurrency: 4 }, () => {
 		assert.equal(answer.result.content.text, 'said');
 	});
 
+	for (const [size, used] of [[8000, true], [9000, false]])
+		scenario(`a session id of ${size} bytes is ${used ? 'given back' : 'not used, with a warning'}`, { connect: false }, async ({ srv, br }) => {
+			const id = 'x'.repeat(size);
+			let sent;
+			srv.when((e) => e.kind !== 'initialize', (e) => { if (e.message?.id === undefined) e.reply(e.method === 'POST' ? 202 : 405); else { sent = e.headers['mcp-session-id']; e.result({}); } });
+			srv.when('initialize', (e) => e.result({ protocolVersion: '2025-06-18', capabilities: {}, serverInfo: { name: 's', version: '1' } }, { headers: { 'Mcp-Session-Id': id } }));
+			await br.connect();
+			await br.request('ping');
+			assert.equal(sent, used ? id : undefined);
+			if (!used) await br.logged(/session id of 9000 bytes/);
+		});
+
 	scenario('a server without session ids is served without them', { server: { sessions: false } }, async ({ srv, br }) => {
 		assertText(await br.call('echo', { text: 'x' }), 'x');
 		assert.ok(srv.exchanges.every((e) => e.headers['mcp-session-id'] === undefined));

@@ -88,6 +88,12 @@ static int header_of_string(struct buf *out, const char *name, struct span json)
 	return bad ? -1 : 0;
 }
 
+/* Requests about a task are routed by its id (the extension io.modelcontextprotocol/tasks, SEP-2663). */
+static bool is_of_task(struct span method)
+{
+	return span_is(method, "tasks/get") || span_is(method, "tasks/update") || span_is(method, "tasks/cancel");
+}
+
 int dialect_modern_headers(struct buf *out, struct span version, struct span method, struct span params, const struct catalog *k)
 {
 	int bad = buf_puts(out, "MCP-Protocol-Version: ");
@@ -112,6 +118,8 @@ int dialect_mirror_headers(struct buf *out, struct span method, struct span para
 		bad |= header_of_string(out, "Mcp-Name: ", json_get(params, "name"));
 	} else if (span_is(method, "resources/read")) {
 		bad |= header_of_string(out, "Mcp-Name: ", json_get(params, "uri"));
+	} else if (is_of_task(method)) {
+		bad |= header_of_string(out, "Mcp-Name: ", json_get(params, "taskId"));
 	}
 	return bad ? -1 : 0;
 }

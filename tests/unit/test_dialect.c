@@ -94,6 +94,9 @@ static void modern_headers_mirror_method_and_name(void **state)
 		{ "tools/call", "{\"name\":\"add\"}", "MCP-Protocol-Version: 2026-07-28\nMcp-Method: tools/call\nMcp-Name: add\n" },
 		{ "prompts/get", "{\"name\":\"p\"}", "MCP-Protocol-Version: 2026-07-28\nMcp-Method: prompts/get\nMcp-Name: p\n" },
 		{ "resources/read", "{\"uri\":\"file:///a\"}", "MCP-Protocol-Version: 2026-07-28\nMcp-Method: resources/read\nMcp-Name: file:///a\n" },
+		{ "tasks/get", "{\"taskId\":\"t\"}", "MCP-Protocol-Version: 2026-07-28\nMcp-Method: tasks/get\nMcp-Name: t\n" },
+		{ "tasks/update", "{\"taskId\":\"t\",\"inputResponses\":{}}", "MCP-Protocol-Version: 2026-07-28\nMcp-Method: tasks/update\nMcp-Name: t\n" },
+		{ "tasks/cancel", "{\"taskId\":\" t\"}", "MCP-Protocol-Version: 2026-07-28\nMcp-Method: tasks/cancel\nMcp-Name: =?base64?IHQ=?=\n" },
 		{ "tools/call", "{\"name\":7}", "MCP-Protocol-Version: 2026-07-28\nMcp-Method: tools/call\n" },
 	};
 	struct core_config c = { 0 };

@@ -307,7 +307,7 @@ static int ask_input(struct session *s, struct request *r, struct span key, stru
 		return -1;
 	buf_init(&b, TEXT_MAX);
 	if (buf_printf(&b, "{\"jsonrpc\":\"2.0\",\"id\":%s,\"method\":", i->id) || buf_add(&b, json_get(question, "method")) ||
-	    (params.p && (buf_puts(&b, ",\"params\":") || buf_add(&b, params))) || buf_puts(&b, "}")) {
+	    (params.p && (buf_puts(&b, ",\"params\":") || put_question_params(&b, params, i->id))) || buf_puts(&b, "}")) {
 		buf_fini(&b);
 		return -1;
 	}
@@ -397,12 +397,36 @@ bool legacy_input_came(struct session *s, const struct rpc_msg *m)
 	return true;
 }
 
+/* Structured content was an object: what is none becomes a member of one. */
+static void send_structured(struct session *s, struct request *r, struct span result, struct span content)
+{
+	struct json_edit e = { content, SPAN_NONE };
+	struct buf object, b;
+
+	buf_init(&object, TEXT_MAX);
+	buf_init(&b, TEXT_MAX);
+	if (buf_puts(&object, "{\"result\":") || buf_add(&object, content) || buf_puts(&object, "}"))
+		buf_reset(&object);
+	e.new_bytes = buf_span(&object);
+	if (object.len && json_splice(&b, result, &e, 1) == 0)
+		eras_send_answer(s, r, "result", buf_span(&b));
+	else
+		exchange_answer_lost(s, r);
+	buf_fini(&object);
+	buf_fini(&b);
+}
+
 bool legacy_answer(struct session *s, struct request *r, const struct rpc_msg *m)
 {
+	struct span content = r->is_tool_call && m->kind == RPC_RESULT ? json_get(m->result, "structuredContent") : SPAN_NONE;
 	int64_t code;
 
 	if (m->kind == RPC_RESULT && json_string_is(json_get(m->result, "resultType"), "input_required")) {
 		input_required(s, r, m->result);
+		return true;
+	}
+	if (content.p && json_type(content) != '{') {
+		send_structured(s, r, m->result, content);
 		return true;
 	}
 	/* Resource not found had a code of its own. */

@@ -86,20 +86,28 @@ static void warn_tool(void *arg, struct span name, const char *reason)
 }
 
 /* A modern server's tools whose header annotations are invalid are not shown,
- * even if there is no memory to leave them out. */
+ * even if there is no memory to leave them out; nor, to a legacy client, schemas
+ * that it may not take. What is compared and remembered still has those. */
 bool mirrors_filter(struct session *s, struct request *r, const struct rpc_msg *m)
 {
-	struct buf b;
-	int n;
+	struct span shown = m->result;
+	struct buf valid, fit;
+	int dropped, less = 0;
 
-	buf_init(&b, TEXT_MAX);
-	n = tools_drop_invalid(m->result, &b, warn_tool, s);
-	if (n > 0) {
-		exchange_learn_page(s, r, LIST_TOOLS, buf_span(&b));
-		eras_send_answer(s, r, "result", buf_span(&b));
-	} else if (n < 0) {
+	buf_init(&valid, TEXT_MAX);
+	buf_init(&fit, TEXT_MAX);
+	dropped = tools_drop_invalid(m->result, &valid, warn_tool, s);
+	if (dropped > 0)
+		shown = buf_span(&valid);
+	if (dropped >= 0 && eras_l2m(s))
+		less = tools_fit_legacy(shown, &fit);
+	if (dropped < 0 || less < 0) {
 		exchange_answer_lost(s, r);
+	} else if (dropped || less) {
+		exchange_learn_page(s, r, LIST_TOOLS, shown);
+		eras_send_answer(s, r, "result", less ? buf_span(&fit) : shown);
 	}
-	buf_fini(&b);
-	return n != 0;
+	buf_fini(&valid);
+	buf_fini(&fit);
+	return dropped || less;
 }

@@ -280,25 +280,31 @@ static bool send_stale(struct session *s, struct span id, struct span result, in
 	return true;
 }
 
-/* Without the tools that the user does not want to be seen by now. */
+/* Without the tools that the user does not want to be seen by now, and as a legacy
+ * client takes what a modern server said. */
 static bool show_page(struct session *s, struct page *p, int list, struct span id, struct span cursor)
 {
-	struct span result = p->result;
-	struct buf less;
-	int hidden = 0;
+	struct span result = p->result, shown;
+	struct buf less, fit;
+	int hidden = 0, fitted = 0;
 	bool done;
 
 	buf_init(&less, result.n + 16);
+	buf_init(&fit, result.n + 16);
 	if (list == LIST_TOOLS && s->c->nignore_tools)
 		hidden = tools_hide(s->c, result, &less);
 	if (hidden > 0)
 		result = buf_span(&less);
-	done = hidden >= 0 && send_stale(s, id, result, p->seen_at);
+	if (list == LIST_TOOLS && hidden >= 0 && s->memory->discover.p && !s->client_modern)
+		fitted = tools_fit_legacy(result, &fit);
+	shown = fitted > 0 ? buf_span(&fit) : result;
+	done = hidden >= 0 && fitted >= 0 && send_stale(s, id, shown, p->seen_at);
 	if (done) {
 		catalog_on_page(s->catalog, (enum catalog_list)list, cursor, result);
 		s->stale_lists |= 1u << list;
 	}
 	buf_fini(&less);
+	buf_fini(&fit);
 	return done;
 }
 

@@ -1,6 +1,6 @@
 /* What of a tools/list answer the client is to see: not the tools that the user
- * does not want, not those whose x-mcp-header annotations are invalid. An answer
- * without such tools is not touched. */
+ * does not want, not those whose x-mcp-header annotations are invalid, nor schemas
+ * that its revision does not have. An answer without such is not touched. */
 #include "core/tools.h"
 
 #include <stdint.h>
@@ -162,4 +162,44 @@ int tools_hide(const struct core_config *c, struct span result, struct buf *out)
 		bad = json_splice(out, result, &e, 1);
 	buf_fini(&kept);
 	return bad ? -1 : hidden;
+}
+
+/* ---- schemas that older clients do not take ------------------------------------------------------- */
+
+static bool has_new_schema(struct span tool)
+{
+	struct span schema = json_get(tool, "outputSchema");
+
+	return schema.p && !json_string_is(json_get(schema, "type"), "object");
+}
+
+int tools_fit_legacy(struct span result, struct buf *out)
+{
+	struct span tools = json_get(result, "tools"), tool;
+	struct json_edit e = { tools, SPAN_NONE }, less;
+	struct json_iter it;
+	struct buf kept;
+	const char *sep = "[";
+	int n = 0, bad = 0;
+
+	json_iter(&it, json_type(tools) == '[' ? tools : SPAN_NONE);
+	while (json_next(&it, NULL, &tool))
+		n += n < INT32_MAX && has_new_schema(tool);
+	if (n == 0)
+		return 0;
+	buf_init(&kept, tools.n + 2);
+	json_iter(&it, tools);
+	while (!bad && json_next(&it, NULL, &tool)) {
+		bad = buf_puts(&kept, sep);
+		if (!bad && has_new_schema(tool))
+			bad = json_edit_remove(&less, tool, "outputSchema") || json_splice(&kept, tool, &less, 1);
+		else if (!bad)
+			bad = buf_add(&kept, tool);
+		sep = ",";
+	}
+	bad = bad || buf_puts(&kept, "]");
+	e.new_bytes = buf_span(&kept);
+	bad = bad || json_splice(out, result, &e, 1);
+	buf_fini(&kept);
+	return bad ? -1 : n;
 }

@@ -26,4 +26,10 @@ int tools_hide(const struct core_config *c, struct span result, struct buf *out)
  * or -1 for no memory. */
 int tools_drop_invalid(struct span result, struct buf *out, void (*warn)(void *arg, struct span name, const char *reason), void *arg);
 
+/* Until 2026-07-28 an outputSchema described an object, and a client of those days
+ * may refuse the whole list for one that does not: appends the checked tools/list
+ * result without such schemas. Returns how many there were (0: out is untouched), -1:
+ * no memory. */
+int tools_fit_legacy(struct span result, struct buf *out);
+
 #endif

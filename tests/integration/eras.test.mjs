@@ -1,7 +1,7 @@
 // Both sides of the translation between eras, and what happens when one of them
 // does not keep to its own: loops, foreign states, eras mixed in one
 // conversation, header annotations that would forge headers.
-import { describe, scenario, assert, assertText, assertOwnError, textOf, until, never, pause } from '../lib/scenario.mjs';
+import { describe, scenario, assert, assertText, assertOwnError, textOf, until, never, pause, QUICK } from '../lib/scenario.mjs';
 
 const VERSION = '2026-07-28';
 const NS = 'io.modelcontextprotocol/';
@@ -108,6 +108,21 @@ describe('a legacy client on a server of 2026-07-28', () => {
 		await br.connect({ capabilities: {} });
 		assert.match((await br.call('ask')).raw, /unsupported|can not give/);
 		assert.equal(br.asks.length, 0);
+	});
+	scenario('gets schemas and structured content as its revision has them, also from memory', MODERN, async ({ srv, br, bridge, scratch }) => {
+		const array = { name: 'array', inputSchema: { type: 'object' }, outputSchema: { type: 'array' } }, any = { name: 'any', inputSchema: { type: 'object' }, outputSchema: { anyOf: [{ type: 'object' }] } };
+		srv.tools = [...srv.tools, array, any, { ...array, name: 'object', outputSchema: { type: 'object' } }];
+		const more = [[1.5, 'a'], null, { a: [1] }], plain = srv.tools.map(({ outputSchema, ...t }) => outputSchema?.type === 'object' ? { ...t, outputSchema } : t);
+		srv.clear();
+		modern(srv, { 'tools/call:any': (ex) => ({ ...text('x'), structuredContent: more[ex.message.params.arguments.n] }) });
+		await br.connect();
+		assert.deepEqual((await br.request('tools/list')).result.tools, plain);
+		for (const [n, want] of [{ result: more[0] }, { result: null }, more[2]].entries()) assert.deepEqual((await br.call('any', { n })).result.structuredContent, want);
+		await br.finish();
+		await srv.stop();
+		const later = bridge([srv.url, ...QUICK, '--initialize-wait', '100'], { scratch });
+		await later.connect();
+		assert.deepEqual((await later.request('tools/list')).result.tools, plain);
 	});
 	scenario('that stops a call while it is asked is not asked again, and nothing more is sent', MODERN, async ({ srv, br }) => {
 		srv.clear();

@@ -452,6 +452,30 @@ static void a_full_buffer_fails_the_filter_cleanly(void **state)
 	}
 }
 
+static void schemas_that_describe_no_object_are_taken_out(void **state)
+{
+	static const struct { const char *result; int changed; const char *want; } cases[] = {
+		{ "{\"tools\":[{\"name\":\"a\"},{\"name\":\"b\",\"outputSchema\":{ \"type\" : \"obj\\u0065ct\"}}]}", 0, "" },
+		{ "{\"tools\":7}", 0, "" },
+		{ "{}", 0, "" },
+		{ "{ \"tools\": [ {\"name\":\"a\", \"outputSchema\":{\"type\":\"array\"}, \"x\":1.0} ] , \"nextCursor\":\"c\"}", 1,
+		  "{ \"tools\": [{\"name\":\"a\", \"x\":1.0}] , \"nextCursor\":\"c\"}" },
+		{ "{\"tools\":[1,{\"outputSchema\":{\"anyOf\":[]}},{\"outputSchema\":true},{\"outputSchema\":{\"type\":[\"object\",\"null\"]}}]}", 3,
+		  "{\"tools\":[1,{},{},{}]}" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < N(cases); i++) {
+		struct buf out;
+
+		buf_init(&out, 1000);
+		assert_int_equal(tools_fit_legacy(span_str(cases[i].result), &out), cases[i].changed);
+		if (!span_is(buf_span(&out), cases[i].want))
+			fail_msg("%s: %.*s", cases[i].result, (int)out.len, buf_data(&out));
+		buf_fini(&out);
+	}
+}
+
 /* ---- hostile lists ---- */
 
 static void put_tools(struct buf *b, const char *prefix, int n, const char *tail)
@@ -568,6 +592,7 @@ int main(void)
 		cmocka_unit_test(what_the_client_saw_compares_with_a_listing_of_our_own),
 		cmocka_unit_test(headers_come_from_the_newest_listing_of_the_tool),
 		cmocka_unit_test(tools_with_invalid_marks_are_taken_out),
+		cmocka_unit_test(schemas_that_describe_no_object_are_taken_out),
 		cmocka_unit_test(a_full_buffer_fails_the_filter_cleanly),
 		cmocka_unit_test(fifty_thousand_tools_take_a_moment),
 		cmocka_unit_test(past_the_bound_tools_are_unknown_and_a_new_listing_finds_room),

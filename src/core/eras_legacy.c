@@ -297,6 +297,21 @@ static void next_round(struct session *s, struct request *r)
 		session_due(s, s->now);
 }
 
+/* Addresses to be visited had an id (2025-11-25, "URL Mode"); the question's own will do. */
+static int put_question_params(struct buf *out, struct span params, const char *id)
+{
+	struct json_edit e;
+	struct buf scratch;
+	int bad;
+
+	if (!json_string_is(json_get(params, "mode"), "url") || json_get(params, "elicitationId").p)
+		return buf_add(out, params);
+	buf_init(&scratch, TEXT_MAX);
+	bad = json_edit_set(&e, &scratch, params, "elicitationId", span_str(id)) || json_splice(out, params, &e, 1);
+	buf_fini(&scratch);
+	return bad ? -1 : 0;
+}
+
 static int ask_input(struct session *s, struct request *r, struct span key, struct span question)
 {
 	struct span params = json_get(question, "params");

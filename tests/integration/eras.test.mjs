@@ -109,6 +109,17 @@ describe('a legacy client on a server of 2026-07-28', () => {
 		assert.match((await br.call('ask')).raw, /unsupported|can not give/);
 		assert.equal(br.asks.length, 0);
 	});
+	scenario('is given an id for an address that is to be visited, as its revision has it', MODERN, async ({ srv, br }) => {
+		const URL = { mode: 'url', message: 'go', url: 'https://example.com/' };
+		srv.clear();
+		modern(srv, { 'tools/call:ask': (ex) => ex.message.params.inputResponses ? text('done') : { resultType: 'input_required', inputRequests: { a: { method: 'elicitation/create', params: URL }, b: { method: 'elicitation/create', params: URL }, c: { method: 'elicitation/create', params: FORM } } } });
+		br.handlers['elicitation/create'] = () => ({ result: { action: 'accept' } });
+		await br.connect({ version: '2025-11-25', capabilities: { elicitation: { form: {}, url: {} } } });
+		assertText(await br.call('ask'), 'done');
+		const [{ elicitationId: a, ...one }, { elicitationId: b, ...two }, form] = br.asks.map((m) => m.params);
+		assert.deepEqual([one, two, form], [URL, URL, FORM]);
+		assert.ok(typeof a === 'string' && typeof b === 'string' && a !== b);
+	});
 	scenario('gets schemas and structured content as its revision has them, also from memory', MODERN, async ({ srv, br, bridge, scratch }) => {
 		const array = { name: 'array', inputSchema: { type: 'object' }, outputSchema: { type: 'array' } }, any = { name: 'any', inputSchema: { type: 'object' }, outputSchema: { anyOf: [{ type: 'object' }] } };
 		srv.tools = [...srv.tools, array, any, { ...array, name: 'object', outputSchema: { type: 'object' } }];

@@ -380,7 +380,9 @@ int eras_headers(struct session *s, struct request *r, struct buf *lines)
 
 void eras_out_headers(struct session *s, struct span method, struct buf *lines)
 {
-	if (s->era == ERA_HTTP && method.p && version_text_is_modern(s->version))
+	if (s->era == ERA_MODERN)
+		dialect_modern_headers(lines, SPAN_LIT(VERSION_MODERN), method, SPAN_NONE, s->catalog);
+	else if (s->era == ERA_HTTP && method.p && version_text_is_modern(s->version))
 		dialect_mirror_headers(lines, method, SPAN_NONE, s->catalog);
 }
 
@@ -424,7 +426,7 @@ bool eras_intake(struct session *s, const struct rpc_msg *m)
 		return true;
 	}
 	if (m->kind == RPC_NOTIFICATION)
-		return s->client_modern && !span_is(m->method, "notifications/cancelled");
+		return false;
 	if (!s->client_seen_era && s->state == SESSION_START && dialect_client_is_modern(m))
 		s->client_seen_era = s->client_modern = true;
 	else if (s->client_modern && says_no_version(s, m))

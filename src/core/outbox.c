@@ -166,7 +166,7 @@ static int outmsg_post(struct session *s, struct outmsg *m, struct span url, uns
 			xfer_cancel(s, x->token);
 		return -1;
 	}
-	if (s->era == ERA_HTTP && version_text_is_modern(s->version)) {
+	if (s->era == ERA_MODERN || (s->era == ERA_HTTP && version_text_is_modern(s->version))) {
 		struct rpc_msg rm;
 		rpc_parse(buf_data(&m->line), m->line.len, &rm);
 		eras_out_headers(s, rm.method, &x->lines);
@@ -184,6 +184,15 @@ bool outbox_follow(struct session *s, struct xfer *x, struct span url)
 }
 
 static bool is_notification(const struct outmsg *m) { return !m->is_answer && !m->is_cancel; }
+
+/* 2026-07-28 has no notifications for HTTP, but extensions may have some. An older
+ * server would not know those. */
+static bool has_no_place(const struct session *s, const struct outmsg *m)
+{
+	bool of_modern = s->client_modern && is_notification(m);
+
+	return s->era == ERA_MODERN ? !of_modern || m->is_initialized : of_modern;
+}
 
 /* The first message that may go now. One is on its way at a time, and beside it one
  * cancellation. What waits for its retry lets the others pass, but no notification
@@ -216,7 +225,7 @@ void outbox_pump(struct session *s)
 	while ((b = first_barrier(s)) && s->now >= b->queued + OUT_PATIENCE_MS)
 		s->out_done = b->seq; /* it has held up the others long enough */
 	while (open && (m = next_message(s))) {
-		if (!m->line.len || s->era == ERA_MODERN) { /* modern servers take no notifications of ours */
+		if (!m->line.len || has_no_place(s, m)) {
 			outbox_take_out(s, m);
 			continue;
 		}

@@ -387,6 +387,23 @@ describe('an error of the bridge for a call of a modern client', () => {
 		});
 });
 
+describe('notifications of a modern client, which only extensions have', () => {
+	const OWN = '{"jsonrpc":"2.0", "method":"notifications/vendor/own","params":{"n":1.0}}';
+	for (const [what, setup, taken] of [['reach a server of 2026-07-28 as they are', MODERN, [OWN]], ['are not for an older one', { connect: false }, []]])
+		scenario(what, setup, async ({ srv, br }) => {
+			srv.when('notifications/vendor/own', (ex) => ex.reply(202));
+			await ask(br, 'server/discover');
+			br.raw(OWN);
+			br.notify('notifications/initialized');
+			assertText(await call(br, 'echo', { text: 'x' }), 'x');
+			const seen = srv.seen('notifications/vendor/own');
+			assert.deepEqual(seen.map((e) => e.text), taken);
+			for (const { headers: h } of seen) assert.deepEqual([h['mcp-protocol-version'], h['mcp-method']], [VERSION, 'notifications/vendor/own']);
+			assert.equal(srv.seen('notifications/initialized').length, taken.length ? 0 : 1); // of the bridge's own
+			assert.deepEqual(srv.wrong ?? [], []);
+		});
+});
+
 describe('the end of stdin', () => {
 	for (const [name, setup] of [['a modern server', MODERN], ['a legacy server', { connect: false, server: { respond: 'sse' } }]])
 		scenario(`does not wait for the end of a subscription (${name})`, setup, async ({ br }) => {

@@ -99,6 +99,18 @@ static void classify(struct rpc_msg *m, const struct json_member *member)
 		m->kind = m->result.p ? RPC_RESULT : RPC_ERROR;
 }
 
+/* It may well be JSON: who asked hears of it under the id. */
+static void classify_deep(const char *p, size_t n, struct rpc_msg *m)
+{
+	bool method;
+	struct span id = rpc_sniff_id(p, n, &method);
+
+	if (!id.p || !method)
+		return;
+	m->kind = RPC_INVALID;
+	m->id = id;
+}
+
 void rpc_parse(const char *p, size_t n, struct rpc_msg *m)
 {
 	struct json_member member[NKEYS];
@@ -111,6 +123,8 @@ void rpc_parse(const char *p, size_t n, struct rpc_msg *m)
 	m->has_newline = scan.has_newline;
 	if (m->status != JSON_OK) {
 		m->why = not_json_why(m->status);
+		if (m->status == JSON_DEEP)
+			classify_deep(p, n, m);
 		return;
 	}
 	m->text = scan.text;

@@ -32,7 +32,8 @@ struct rpc_msg {
  * only) null; `method` is a string; `params` an object or array; `error` an
  * object; a response has exactly one of result and error, and a result has an
  * id (an error may come without one, as MCP 2025-11-25 allows). For RPC_INVALID
- * the id is still given where a usable one stands there. All spans point into p. */
+ * the id is still given where a usable one stands there. A request that is nested too
+ * deeply to be read is RPC_INVALID, too, with its id. All spans point into p. */
 void rpc_parse(const char *p, size_t n, struct rpc_msg *m);
 
 /* Method and, for errors, code; false when the error has no whole-number code. */

@@ -56,6 +56,11 @@ describe('bad input from the client', { concurrency: 4 }, () => {
 			br.raw(deep(400));
 			await srv.sees('notifications/deep');
 			assert.equal(srv.seen('notifications/deep').length, 1);
+			for (const line of [`{"jsonrpc":"2.0","id":"d1","method":"x","params":{"a":${open.repeat(600)}1${close.repeat(600)}}}`, `{"params":{"a":${open.repeat(600)}1${close.repeat(600)}},"method":"x","id":"d2","jsonrpc":"2.0"}`]) {
+				const asked = br.expect(/"(d\d)"/.exec(line)[1]);
+				br.raw(line);
+				assert.equal((await asked).error.code, -32600);
+			}
 		});
 
 	scenario('a line over --max-message-size is refused by its id, its rest is skipped, and the next line works', { args: ['--max-message-size', '100000'] }, async ({ srv, br }) => {

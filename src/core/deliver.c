@@ -224,6 +224,21 @@ static void deliver_server_request(struct session *s, const struct request *r, c
 	session_send(s, m->text);
 }
 
+/* The only one whose id is the same double; NULL: none, or several. */
+static struct request *by_double(const struct session *s, struct span id)
+{
+	struct request *found = NULL;
+
+	for (struct request *q = s->ledger.head; q; q = q->next) {
+		if (!rpc_id_same_double(q->uid, id))
+			continue;
+		if (found)
+			return NULL;
+		found = q;
+	}
+	return found;
+}
+
 /* Which request does this answer belong to? Its id says; a large number id may
  * come back as the nearest double. */
 struct request *exchange_find(struct session *s, struct request *r, struct span id)
@@ -235,7 +250,7 @@ struct request *exchange_find(struct session *s, struct request *r, struct span 
 	q = ledger_by_upstream_id(&s->ledger, id);
 	if (!q && r && rpc_id_same_double(r->uid, id))
 		q = r;
-	return q;
+	return q || r ? q : by_double(s, id);
 }
 
 static void answer_came(struct session *s, struct request *r, const struct rpc_msg *m)

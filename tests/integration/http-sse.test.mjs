@@ -11,6 +11,17 @@ describe('HTTP+SSE', { concurrency: 4 }, () => {
 		assert.match(srv.seen('GET')[0].headers.accept, /text\/event-stream/);
 	});
 
+	scenario('an answer with the nearest double of a large id is for the request that can be meant', { server: { mode: 'sse' } }, async ({ srv, br }) => {
+		srv.when('vendor/ask', (ex) => { ex.reply(202); srv.send({ jsonrpc: '2.0', id: ex.message.id, result: { for: ex.message.params.n } }); });
+		for (const id of ['12345678901234567890', '1764000000123456789', '-9007199254740993']) {
+			const n = br.lines.length;
+			br.raw(`{"jsonrpc":"2.0","id":${id},"method":"vendor/ask","params":{"n":"${id}"}}`);
+			await until(() => br.lines.length > n, 8000, `an answer to ${id}`);
+			assert.equal(br.lines[n].raw, `{"jsonrpc":"2.0","id":${id},"result":{"for":"${id}"}}`);
+		}
+		br.stray.length = 0; // its ids are read as JavaScript does
+	});
+
 	for (const [what, endpoint] of Object.entries({
 		'an absolute URL of the same origin': (s, srv) => `${srv.origin}/message?sessionId=${s.id}`,
 		'a path': (s) => `/message?sessionId=${s.id}`,

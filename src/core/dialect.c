@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#define MIRRORED_MAX ((size_t)1 << 20) /* of a name or URI in a header; what is too long for it a server says itself */
+
 static const char *const legacy_versions[] = { "2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25" };
 
 bool version_read(struct span json, char out[16])
@@ -82,7 +84,7 @@ static int header_of_string(struct buf *out, const char *name, struct span json)
 
 	if (json_type(json) != '"')
 		return 0;
-	buf_init(&text, 16384);
+	buf_init(&text, MIRRORED_MAX);
 	bad = json_string(json, &text) || buf_puts(out, name) || mcp_header_value(out, buf_span(&text)) || buf_puts(out, "\n");
 	buf_fini(&text);
 	return bad ? -1 : 0;

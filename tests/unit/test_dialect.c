@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -114,6 +115,24 @@ static void modern_headers_mirror_method_and_name(void **state)
 	catalog_free(k);
 }
 
+static void a_long_uri_is_mirrored_too(void **state)
+{
+	struct core_config c = { 0 };
+	struct catalog *k = catalog_new(&c, (const unsigned char[16]){ 0 });
+	struct buf params, b;
+
+	(void)state;
+	assert_non_null(k);
+	buf_init(&params, 1 << 20);
+	buf_init(&b, 1 << 20);
+	assert_int_equal(buf_printf(&params, "{\"uri\":\"data:,%060000d\"}", 7), 0);
+	assert_int_equal(dialect_mirror_headers(&b, SPAN_LIT("resources/read"), buf_span(&params), k), 0);
+	assert_true(b.len > 60000 && memmem(buf_data(&b), b.len, "Mcp-Name: data:,0000", 20));
+	buf_fini(&params);
+	buf_fini(&b);
+	catalog_free(k);
+}
+
 static void a_modern_client_shows_itself_by_its_meta(void **state)
 {
 	static const struct { const char *line; bool modern; } rows[] = {
@@ -142,6 +161,7 @@ int main(void)
 		cmocka_unit_test(each_era_answers_each_question_once),
 		cmocka_unit_test(what_may_be_repeated_is_a_closed_list),
 		cmocka_unit_test(modern_headers_mirror_method_and_name),
+		cmocka_unit_test(a_long_uri_is_mirrored_too),
 		cmocka_unit_test(a_modern_client_shows_itself_by_its_meta),
 	};
 

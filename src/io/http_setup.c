@@ -120,6 +120,8 @@ static CURLcode setup_own(CURL *e, const struct http_config *c)
 		SET(CURLOPT_SSLCERT, c->cert);
 	if (c->key)
 		SET(CURLOPT_SSLKEY, c->key);
+	if (c->cert) /* else OpenSSL asks a person, at the terminal or on standard input, and everything waits */
+		SET(CURLOPT_KEYPASSWD, "");
 	if (c->unix_socket)
 		SET(CURLOPT_UNIX_SOCKET_PATH, c->unix_socket);
 #undef SET

@@ -271,6 +271,12 @@ describe('TLS, proxies and sockets', { concurrency: 2 }, () => {
 		assertFailure(await br.request('initialize', { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'c', version: '1' } }));
 		assert.equal(srv.exchanges.length, 0);
 	});
+	const sealed = path.join(scratch, 'sealed.key');
+	execFileSync('openssl', ['ec', '-in', made.client.key, '-aes128', '-passout', 'pass:word', '-out', sealed], { stdio: 'pipe' });
+	scenario('a key with a password asks nobody, and every request is answered', { server: mutual, connect: false, args: ['--cacert', made.ca, '--cert', made.client.cert, '--key', sealed, '--max-retries', '1'] }, async ({ br }) => {
+		assertFailure(await br.request('initialize', { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'c', version: '1' } }));
+		assert.doesNotMatch(br.stderr, /pass ?phrase/i);
+	});
 
 	scenario('--unix-socket reaches a server without a port', { server: { socketPath: path.join(scratch, 'server.sock') }, url: () => 'http://localhost/mcp', args: ['--unix-socket', path.join(scratch, 'server.sock')] }, async ({ br }) => {
 		assertText(await br.call('echo', { text: 'unix' }), 'unix');

@@ -139,21 +139,41 @@ static const char *refusal_text(enum http_refusal r)
 	return NULL;
 }
 
-/* libcurl's own message may name the host, so only one that is known not to is taken. */
+static bool begins(const char *text, const char *with)
+{
+	return strncmp(text, with, strlen(with)) == 0;
+}
+
+/* libcurl's own message may name the host, so only a part that is known not to is
+ * taken: 0 when there is none. It may be that of an attempt before this one, of which
+ * the code knows nothing. */
+static int tls_reason(CURLcode code, const char *errbuf, const char **text)
+{
+	static const char cert[] = "SSL certificate problem: ", openssl[] = "SSL routines::";
+	const char *at = strstr(errbuf, openssl);
+
+	*text = "the certificate is for another name";
+	if (code != CURLE_PEER_FAILED_VERIFICATION && code != CURLE_SSL_CONNECT_ERROR && code != CURLE_RECV_ERROR)
+		return 0;
+	if (begins(errbuf, "SSL: no alternative certificate subject name") || begins(errbuf, "SSL: certificate subject name"))
+		return (int)strlen(*text);
+	*text = begins(errbuf, cert) ? errbuf + sizeof cert - 1 : at ? at + sizeof openssl - 1 : "";
+	return (int)strcspn(*text, ",");
+}
+
 static void describe(struct http_result *r, CURL *easy, const struct http_attempt *a, const char *errbuf)
 {
-	static const char cert[] = "SSL certificate problem: ";
 	long status = r->outcome == HTTP_PROXY ? tunnel_refused(easy) : 0;
-	const char *text = refusal_text(a->refusal);
-	int code = r->curl_code;
+	const char *text = refusal_text(a->refusal), *tls;
+	int code = r->curl_code, n = tls_reason(a->code, errbuf, &tls);
 
 	r->detail[0] = '\0';
 	if (text)
 		snprintf(r->detail, sizeof r->detail, "%s", text);
 	else if (status)
 		snprintf(r->detail, sizeof r->detail, "the proxy answered HTTP %ld (curl %d)", status, code);
-	else if (strncmp(errbuf, cert, sizeof cert - 1) == 0)
-		snprintf(r->detail, sizeof r->detail, "%s (curl %d)", errbuf + sizeof cert - 1, code);
+	else if (n > 0)
+		snprintf(r->detail, sizeof r->detail, "%.*s (curl %d)", n, tls, code);
 	else if (r->os_errno)
 		snprintf(r->detail, sizeof r->detail, "%s (curl %d)", strerror(r->os_errno), code);
 	else if (code != CURLE_OK)

@@ -263,13 +263,15 @@ describe('TLS, proxies and sockets', { concurrency: 2 }, () => {
 	scenario('a certificate for another name is refused', { server: { ...secure, host: '127.0.0.2' }, connect: false, args: ['--cacert', made.ca, '--max-retries', '0'] }, async ({ srv, br }) => {
 		assertFailure(await br.request('initialize', { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'c', version: '1' } }));
 		assert.equal(srv.exchanges.length, 0);
+		await br.logged(/the certificate is for another name/);
 	});
 	scenario('--cert and --key show who we are', { server: mutual, args: ['--cacert', made.ca, '--cert', made.client.cert, '--key', made.client.key] }, async ({ br }) => {
 		assertText(await br.call('echo', { text: 'mutual' }), 'mutual');
 	});
-	scenario('a server that wants a certificate refuses us without one', { server: mutual, connect: false, args: ['--cacert', made.ca, '--max-retries', '1'] }, async ({ srv, br }) => {
+	for (const [version, reason] of [['TLSv1.3', /connection lost/], ['TLSv1.2', /connection lost .*handshake failure/]]) scenario(`a server that wants a certificate refuses us without one, ${version}`, { server: { tls: { ...mutual.tls, maxVersion: version } }, connect: false, args: ['--cacert', made.ca, '--max-retries', '1'] }, async ({ srv, br }) => {
 		assertFailure(await br.request('initialize', { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'c', version: '1' } }));
 		assert.equal(srv.exchanges.length, 0);
+		await br.logged(reason);
 	});
 	const sealed = path.join(scratch, 'sealed.key');
 	execFileSync('openssl', ['ec', '-in', made.client.key, '-aes128', '-passout', 'pass:word', '-out', sealed], { stdio: 'pipe' });

@@ -159,8 +159,9 @@ static int on_verify(X509_STORE_CTX *asked, void *arg)
 	X509_STORE *store = X509_STORE_CTX_get0_store(asked); /* perhaps the one before */
 
 	if (!(t->whole && store == t->store) && !is_trusted(asked, store)) {
-		t->whole |= store == t->store;
-		(void)X509_STORE_load_locations(store, file_of(t), NULL);
+		bool read = X509_STORE_load_locations(store, file_of(t), NULL) == 1;
+
+		t->whole |= read && store == t->store;
 		ERR_clear_error();
 	}
 	return X509_verify_cert(asked);

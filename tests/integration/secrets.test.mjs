@@ -2,9 +2,9 @@
 import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import tls from 'node:tls';
-import { assert, assertFailure, assertOwnError, assertResult, assertText, Bridge, describe, it, QUICK, run, SANITIZED, scenario, scratchDirectory, Server, until } from '../lib/scenario.mjs';
+import { assert, assertFailure, assertOwnError, assertResult, assertText, BINARY, Bridge, describe, it, QUICK, run, SANITIZED, scenario, scratchDirectory, Server, until } from '../lib/scenario.mjs';
 import { AuthServer } from '../lib/authserver.mjs';
 import { makeCertificates } from '../lib/certificates.mjs';
 
@@ -446,6 +446,34 @@ describe('TLS, proxies and sockets', { concurrency: 2 }, () => {
 		const call = br.request('tools/list');
 		trust(name, fs.readFileSync(made.ca));
 		assertResult(await call);
+	});
+
+	/* The system's bundle is another one in a mount namespace, where nobody may read what is not allowed. */
+	const usual = '/etc/ssl/certs/ca-certificates.crt', ours = path.join(scratch, 'usual.pem');
+	const inside = ['-rm', 'sh', '-c', `mount --bind ${ours} ${usual} && exec setpriv --inh-caps=-all --bounding-set=-all "$@"`, 'sh'];
+	fs.copyFileSync(made.ca, ours);
+	const possible = spawnSync('unshare', [...inside, 'true'], { stdio: 'ignore' }).status === 0;
+	it("the system's certificates, once not to be read, are read for the next connection", { timeout: 60000, skip: !possible }, async () => {
+		const known = path.join(scratch, 'known');
+		fs.mkdirSync(known);
+		const first = makeCertificates(known), srv = await Server.start({ tls: read(first.server) });
+		const name = execFileSync('openssl', ['x509', '-subject_hash', '-noout', '-in', first.ca]).toString().trim();
+		fs.renameSync(first.ca, path.join(known, `${name}.0`));
+		const br = new Bridge([...inside, BINARY, srv.url, ...QUICK], { command: 'unshare', env: { SSL_CERT_DIR: known } });
+		try {
+			await br.connect();
+			await srv.standing();
+			fs.chmodSync(ours, 0);
+			Object.assign(srv.options, secure);
+			await srv.restart();
+			await br.logged(/connection lost .*certificate/);
+			fs.chmodSync(ours, 0o644);
+			assertResult(await br.request('tools/list'));
+			await br.finish();
+		} finally {
+			await br.destroy();
+			await srv.stop();
+		}
 	});
 
 	const bundle = path.join(scratch, 'bundle.pem');

@@ -132,10 +132,12 @@ static void follow_files(struct http_trust *t)
 	look(file_of(t), &file);
 	look(dir_of(t), &dir);
 	look(t->extra, &extra);
-	if (!is_changed(&file, &t->file_seen) && !is_changed(&dir, &t->dir_seen) && !is_changed(&extra, &t->extra_seen))
+	if (!t->doubted && !is_changed(&file, &t->file_seen) && !is_changed(&dir, &t->dir_seen) &&
+	    !is_changed(&extra, &t->extra_seen))
 		return;
 	if (!store_make(&now))
 		return;
+	now.doubted = false;
 	X509_STORE_free(t->store);
 	*t = now;
 }
@@ -152,11 +154,13 @@ static bool is_trusted(X509_STORE_CTX *asked, X509_STORE *store)
 	return ok;
 }
 
-/* Nobody is refused before the whole is known. */
+/* Nobody is refused before the whole is known. What OpenSSL has found in a directory it
+ * does not look up again, though a file there may have been written anew. */
 static int on_verify(X509_STORE_CTX *asked, void *arg)
 {
 	struct http_trust *t = arg;
 	X509_STORE *store = X509_STORE_CTX_get0_store(asked); /* perhaps the one before */
+	int ok;
 
 	if (!(t->whole && store == t->store) && !is_trusted(asked, store)) {
 		bool read = X509_STORE_load_locations(store, file_of(t), NULL) == 1;
@@ -164,7 +168,9 @@ static int on_verify(X509_STORE_CTX *asked, void *arg)
 		t->whole |= read && store == t->store;
 		ERR_clear_error();
 	}
-	return X509_verify_cert(asked);
+	ok = X509_verify_cert(asked);
+	t->doubted |= ok != 1 && t->dir;
+	return ok;
 }
 
 static CURLcode on_context(CURL *easy, void *context, void *arg)
@@ -174,7 +180,7 @@ static CURLcode on_context(CURL *easy, void *context, void *arg)
 	(void)easy;
 	follow_files(t);
 	SSL_CTX_set1_cert_store(context, t->store);
-	if (!t->whole)
+	if (!t->whole || t->dir)
 		SSL_CTX_set_cert_verify_callback(context, on_verify, t);
 	return CURLE_OK;
 }

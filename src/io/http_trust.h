@@ -16,6 +16,7 @@ struct http_trust {
 	const char *file, *dir, *extra; /* borrowed; NULL: libcurl's own, and no extra ones */
 	struct x509_store_st *store;    /* what all connections share; NULL: libcurl reads for itself */
 	bool whole;                     /* the file has been read into it, too */
+	bool doubted;                   /* it has refused a server: made anew for the next connection */
 	struct stat file_seen, dir_seen, extra_seen; /* as they were when the store was made */
 	struct buf blob;                /* without a store: the file and the extra ones; empty when there are none */
 };

@@ -448,6 +448,7 @@ describe('TLS, proxies and sockets', { concurrency: 2 }, () => {
 		assertResult(await call);
 	});
 
+	const hashed = (file) => `${execFileSync('openssl', ['x509', '-subject_hash', '-noout', '-in', file]).toString().trim()}.0`;
 	/* The system's bundle is another one in a mount namespace, where nobody may read what is not allowed. */
 	const usual = '/etc/ssl/certs/ca-certificates.crt', ours = path.join(scratch, 'usual.pem');
 	const inside = ['-rm', 'sh', '-c', `mount --bind ${ours} ${usual} && exec setpriv --inh-caps=-all --bounding-set=-all "$@"`, 'sh'];
@@ -457,8 +458,7 @@ describe('TLS, proxies and sockets', { concurrency: 2 }, () => {
 		const known = path.join(scratch, 'known');
 		fs.mkdirSync(known);
 		const first = makeCertificates(known), srv = await Server.start({ tls: read(first.server) });
-		const name = execFileSync('openssl', ['x509', '-subject_hash', '-noout', '-in', first.ca]).toString().trim();
-		fs.renameSync(first.ca, path.join(known, `${name}.0`));
+		fs.renameSync(first.ca, path.join(known, hashed(first.ca)));
 		const br = new Bridge([...inside, BINARY, srv.url, ...QUICK], { command: 'unshare', env: { SSL_CERT_DIR: known } });
 		try {
 			await br.connect();
@@ -474,6 +474,20 @@ describe('TLS, proxies and sockets', { concurrency: 2 }, () => {
 			await br.destroy();
 			await srv.stop();
 		}
+	});
+
+	const renewed = path.join(scratch, 'renewed');
+	scenario('an authority that is renewed within its file, in SSL_CERT_DIR, is known to a later connection', { server: secure, env: { SSL_CERT_DIR: `${scratch}/none:${renewed}` }, before: () => {
+		fs.mkdirSync(renewed);
+		fs.copyFileSync(made.ca, path.join(renewed, hashed(made.ca)));
+	} }, async ({ srv, br }) => {
+		await srv.standing();
+		const anew = makeCertificates(renewed);
+		Object.assign(srv.options, { tls: read(anew.server) });
+		await srv.restart();
+		await br.logged(/connection lost .*certificate/);
+		fs.copyFileSync(anew.ca, path.join(renewed, hashed(anew.ca)));
+		assertResult(await br.request('tools/list'));
 	});
 
 	const bundle = path.join(scratch, 'bundle.pem');

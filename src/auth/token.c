@@ -58,16 +58,33 @@ static void read_words(struct span obj, const char *key, char *out, size_t size)
 	buf_fini(&b);
 }
 
+static size_t count_digits(struct span s)
+{
+	size_t n = 0;
+
+	while (n < s.n && s.p[n] >= '0' && s.p[n] <= '9')
+		n++;
+	return n;
+}
+
 static int read_expiry(struct span obj, int64_t *out)
 {
 	struct span v = json_get(obj, "expires_in");
+	bool quoted = json_type(v) == '"';
+	size_t whole;
 	int64_t n;
 
 	*out = -1;
-	if (!v.p || json_type(v) == 'n')
+	if (!v.p || json_type(v) == 'n' || json_string_is(v, ""))
 		return 0;
-	if (json_type(v) == '"' && v.n > 2) /* seen in the wild: "3600" */
+	if (quoted) /* seen in the wild: "3600" */
 		v = span_make(v.p + 1, v.n - 2);
+	whole = count_digits(v);
+	if (whole > 0 && whole < v.n && v.p[whole] == '.' &&
+	    whole + 1 + count_digits(span_make(v.p + whole + 1, v.n - whole - 1)) == v.n)
+		v.n = whole; /* what is left of a time that a clock was subtracted from: 3599.87 */
+	if (quoted && whole != v.n)
+		return -1;
 	if (!json_int(v, &n)) {
 		if (v.n < 12 || memchr(v.p, '-', v.n) || v.p[0] < '1' || v.p[0] > '9')
 			return -1;

@@ -220,6 +220,7 @@ static bool plain_member(struct span obj, const char *key, struct buf *out)
 {
 	size_t i;
 
+	buf_reset(out);
 	if (json_string(json_get(obj, key), out) || out->len == 0)
 		return false;
 	for (i = 0; i < out->len; i++)
@@ -248,7 +249,8 @@ static int show_device(struct auth *a, struct span body)
 	buf_init(&user, 64);
 	buf_init(&uri, 1024);
 	if (plain_member(body, "device_code", &device) && plain_member(body, "user_code", &user) &&
-	    plain_member(body, "verification_uri", &uri) &&
+	    /* the second is its name in the drafts of RFC 8628, which Google has kept */
+	    (plain_member(body, "verification_uri", &uri) || plain_member(body, "verification_url", &uri)) &&
 	    endpoint_check(NULL, buf_data(&uri), &a->mcp, a->c.allow_http, &why) == 0 &&
 	    auth_set_secret(&a->grant, span_make(buf_data(&device), device.len - 1)) == 0) {
 		flow_secret(a, secret_reveal(a->grant));

@@ -1667,6 +1667,21 @@ static void a_device_code_is_shown_and_polled_for(void **state)
 	world_free(w);
 }
 
+static void a_device_code_may_come_with_the_older_name_of_its_address(void **state)
+{
+	struct auth_config c = { .mode = AUTH_MODE_DEVICE, .client_id = "dev" };
+	struct world *w = world_new(&c);
+
+	(void)state;
+	start(w);
+	challenge(w, 1, 401, NULL);
+	answer(w, 200, PRM);
+	answer(w, 200, "{\"issuer\":\"https://as\",\"token_endpoint\":\"https://as/token\",\"device_authorization_endpoint\":\"https://as/device\"}");
+	answer(w, 200, "{\"device_code\":\"DC\",\"user_code\":\"AB-CD\",\"verification_url\":\"https://as/go\",\"interval\":2,\"expires_in\":600}");
+	assert_non_null(strstr(w->shown, "https://as/go"));
+	world_free(w);
+}
+
 static void every_request_may_be_told_a_new_nonce(void **state)
 {
 	struct auth_config c = { .mode = AUTH_MODE_DEVICE, .client_id = "dev", .dpop = true };
@@ -2438,6 +2453,7 @@ int main(void)
 		cmocka_unit_test(an_assertion_is_presented_once),
 		cmocka_unit_test(a_command_gives_tokens_and_is_asked_again_on_a_401),
 		cmocka_unit_test(a_device_code_is_shown_and_polled_for),
+		cmocka_unit_test(a_device_code_may_come_with_the_older_name_of_its_address),
 		cmocka_unit_test(every_request_may_be_told_a_new_nonce),
 		cmocka_unit_test(dpop_proves_the_key_and_follows_nonces),
 		cmocka_unit_test(what_a_wanted_token_waits_for_is_told),

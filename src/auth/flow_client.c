@@ -280,6 +280,7 @@ static int read_registration(struct auth *a, struct span body)
 	int64_t expires = 0;
 	int rc = -1;
 
+	body = span_without_mark(body);
 	if (json_scan(body.p, body.n, &scan) != JSON_OK || scan.type != '{')
 		return -1;
 	body = scan.text;

@@ -278,6 +278,7 @@ static void on_device_refused(struct auth *a, const struct auth_answer *ans)
 
 void person_on_device(struct auth *a, const struct auth_answer *ans)
 {
+	struct span body = span_without_mark(ans->body);
 	struct json_scan scan;
 
 	if (!ans->ok) {
@@ -288,7 +289,7 @@ void person_on_device(struct auth *a, const struct auth_answer *ans)
 		on_device_refused(a, ans);
 		return;
 	}
-	if (json_scan(ans->body.p, ans->body.n, &scan) != JSON_OK || scan.type != '{' || show_device(a, scan.text)) {
+	if (json_scan(body.p, body.n, &scan) != JSON_OK || scan.type != '{' || show_device(a, scan.text)) {
 		flow_fail(a, "the authorization server's device code answer can not be used");
 		return;
 	}

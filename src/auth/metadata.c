@@ -81,6 +81,7 @@ static int check_document(struct span *body, const char *what, struct err *e)
 {
 	struct json_scan scan;
 
+	*body = span_without_mark(*body);
 	if (body->n > METADATA_MAX || json_scan(body->p, body->n, &scan) != JSON_OK || scan.type != '{')
 		return err_set(e, "the %s is no JSON object", what);
 	*body = scan.text;

@@ -134,6 +134,7 @@ static enum token_result begin(struct token_answer *t, int status, struct span *
 
 	memset(t, 0, sizeof *t);
 	t->expires_in = -1;
+	*body = span_without_mark(*body);
 	if (body->n > TOKEN_MAX_ANSWER || json_scan(body->p, body->n, &scan) != JSON_OK || scan.type != '{') {
 		err_set(e, "the authorization server answered HTTP %d without a JSON object", status);
 		return TOKEN_BAD;

@@ -39,6 +39,14 @@ describe('signing in', { concurrency: 4 }, () => {
 		assert.equal(as.grants('authorization_code')[0].form.get('resource'), srv.url);
 	});
 
+	for (const args of [[], ['--device-code']]) signing(`answers that begin with a byte order mark are understood ${args}`, { args, as: { pollsUntilConsent: 0 } }, async ({ srv, br, as }) => {
+		srv.when((e) => /oauth-protected/.test(e.path), (e) => e.json(`\ufeff${JSON.stringify({ resource: srv.url, authorization_servers: [as.issuer] })}`));
+		as.json = (res, value, status = 200) => { res.writeHead(status, { 'content-type': 'application/json' }); res.end(`\ufeff${JSON.stringify(value)}`); };
+		const waiting = initialize(br);
+		if (!args.length) await signIn(br);
+		assert.ok((await waiting).result);
+	});
+
 	signing('the next process is signed in already', {}, async ({ srv, br, as, scratch, bridge }) => {
 		const waiting = initialize(br);
 		await signIn(br);

@@ -285,7 +285,7 @@ static void perform(struct bridge *b)
 			write_log(&a);
 			break;
 		case ACT_SECRET:
-			redact_add(b->redactor, a.text);
+			redact_add_instead(b->redactor, SPAN_LIT("session"), a.text);
 			break;
 		case ACT_AUTH:
 			challenged(b, &a);

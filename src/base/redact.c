@@ -47,8 +47,8 @@ struct value {
 	struct secret *raw;
 	enum kind kind;
 	bool goes;                      /* is about to be forgotten */
-	unsigned char name[HASH_BYTES]; /* of one that passes; keyed */
-	uint64_t at;                    /* grows with each that passes */
+	unsigned char name[HASH_BYTES]; /* of one that is replaced by the next of this name; keyed */
+	uint64_t at;                    /* grows with each of those; 0: it has no name */
 	unsigned char hash[HASH_BYTES]; /* keyed; its beginning is the fingerprint */
 };
 
@@ -63,7 +63,7 @@ struct redactor {
 	uint64_t mul[3];    /* of the window hash, from the key */
 	struct value values[VALUES];
 	int nvalues;
-	uint64_t passed;
+	uint64_t named;
 
 	struct form forms[VALUES * FORMS]; /* by rising offset */
 	int nforms;
@@ -386,8 +386,8 @@ static int count(const struct redactor *r, enum kind kind, size_t *bytes)
 /* A later value has come under the name of this one. */
 static bool is_replaced(const struct redactor *r, const struct value *v)
 {
-	for (const struct value *w = r->values; w < r->values + r->nvalues; w++)
-		if (w->kind == KIND_PASSING && w->at > v->at && memcmp(w->name, v->name, HASH_BYTES) == 0)
+	for (const struct value *w = r->values; v->at && w < r->values + r->nvalues; w++)
+		if (w->kind == v->kind && w->at > v->at && memcmp(w->name, v->name, HASH_BYTES) == 0)
 			return true;
 	return false;
 }
@@ -428,7 +428,7 @@ static int make_room(struct redactor *r, enum kind kind, size_t more)
 	if (kind == KIND_PINNED)
 		return 0;
 	while ((n = count(r, kind, &bytes)) > 0 && (n == max || bytes + more > KIND_BYTES)) {
-		if (kind != KIND_PASSING || condemn(r, kind, n, true) == 0)
+		if (condemn(r, kind, n, true) == 0)
 			condemn(r, kind, (n + 1) / 2, false);
 		if (forget_condemned(r) < 0)
 			return -1;
@@ -454,7 +454,7 @@ static int add(struct redactor *r, struct span value, struct value v)
 		value.n = VALUE_MAX;
 	keyed_hash(r, value, v.hash);
 	known = find_value(r, v.hash);
-	if (known && v.kind == KIND_PASSING)
+	if (known && known->at && (v.at || known->kind == KIND_LATER))
 		known->at = v.at;
 	if (known && (v.kind == KIND_PASSING || known->kind != KIND_PASSING))
 		return 0;
@@ -482,12 +482,22 @@ int redact_add(struct redactor *r, struct span value)
 	return add(r, value, v);
 }
 
-int redact_add_passing(struct redactor *r, struct span name, struct span value)
+static int add_named(struct redactor *r, enum kind kind, struct span name, struct span value)
 {
-	struct value v = { .kind = KIND_PASSING, .at = ++r->passed };
+	struct value v = { .kind = kind, .at = ++r->named };
 
 	keyed_hash(r, name, v.name);
 	return add(r, value, v);
+}
+
+int redact_add_instead(struct redactor *r, struct span name, struct span value)
+{
+	return add_named(r, KIND_LATER, name, value);
+}
+
+int redact_add_passing(struct redactor *r, struct span name, struct span value)
+{
+	return add_named(r, KIND_PASSING, name, value);
 }
 
 int redact_add_path(struct redactor *r, struct span path)

@@ -43,6 +43,9 @@ void redact_free(struct redactor *r);
  * whenever they would pass 64 values or 32 KiB, so register the configuration
  * first and tokens as they come. 0 or -1. */
 int redact_add(struct redactor *r, struct span value);
+/* The same for one that takes the place of those before it of that name, such as
+ * the id of a session: they are the first to be forgotten. 0 or -1. */
+int redact_add_instead(struct redactor *r, struct span name, struct span value);
 /* The same for what a server replaces at will under a name of its own, such as
  * a cookie. Nothing else is forgotten for its sake: whenever there would be
  * more than 32 values or 32 KiB, those go that were replaced, else the older

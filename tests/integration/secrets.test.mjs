@@ -126,6 +126,24 @@ describe('secrets at trace level', { concurrency: 4 }, () => {
 		for (const secret of [SECRET, srv.session.id]) assertNoSecret(br.stderr, secret, 'stderr');
 	});
 
+	const kept = scratchDirectory(), keys = path.join(kept, 'keys');
+	process.on('exit', () => fs.rmSync(kept, { recursive: true, force: true }));
+	scenario('many sessions do not uncover what is in use', { defaults: TRACE, args: ['--header-file', keys], before: () => fs.writeFileSync(keys, 'X-Key: the one before\n') }, async ({ srv, br }) => {
+		const lose = async (times) => {
+			for (let i = 0; i < times; i++) { srv.forget(); await br.call('echo'); }
+		};
+		await lose(40);
+		fs.writeFileSync(keys, `X-Key: ${SECRET}\n`);
+		srv.first('tools/call:append', (e) => e.reply(401));
+		await br.call('append');
+		await br.call('echo');
+		assert.equal(srv.seen('tools/call').at(-1).headers['x-key'], SECRET);
+		await lose(80);
+		srv.first('tools/call:append', (e) => e.error(-32603, `failed with ${e.headers['x-key']} and ${e.headers['mcp-session-id']}`));
+		await br.call('append');
+		for (const secret of [SECRET, srv.session.id]) assertNoSecret(br.stderr, secret, 'stderr');
+	});
+
 	scenario('a secret split across writes shows up nowhere', { defaults: TRACE, args: ['-H', `X-Api-Key: ${SECRET}`] }, async ({ srv, br }) => {
 		srv.first('tools/call:append', async (e) => {
 			const body = `{"oops":"${SECRET}"}`;

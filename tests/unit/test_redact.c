@@ -397,6 +397,27 @@ static void what_passes_pushes_out_nothing_but_what_it_replaces(void **state)
 	redact_free(r);
 }
 
+static void what_takes_the_place_of_another_pushes_out_that_first(void **state)
+{
+	struct redactor *r = redact_new(key);
+	char value[40];
+
+	(void)state;
+	for (unsigned i = 0; i < 40; i++)
+		assert_int_equal(redact_add(r, distinct(value, 1, i)), 0);
+	assert_int_equal(redact_add_instead(r, SPAN_LIT("session"), SPAN_LIT("is a token, too")), 0);
+	assert_int_equal(redact_add(r, SPAN_LIT("is a token, too")), 0);
+	for (unsigned i = 0; i < 1000; i++) {
+		assert_int_equal(redact_add_instead(r, SPAN_LIT("session"), distinct(value, 1000, i)), 0);
+		assert_hidden(r, value, true);
+	}
+	assert_hidden(r, distinct(value, 1000, 0).p, false);
+	for (unsigned i = 0; i < 40; i++)
+		assert_hidden(r, distinct(value, 1, i).p, true);
+	assert_hidden(r, "is a token, too", true);
+	redact_free(r);
+}
+
 static void values_of_any_size_and_bytes_are_taken(void **state)
 {
 	struct redactor *r = redact_new(key);
@@ -464,6 +485,7 @@ int main(void)
 		cmocka_unit_test(a_full_buffer_takes_nothing),
 		cmocka_unit_test(many_values_push_out_the_later_ones_but_not_the_first),
 		cmocka_unit_test(what_passes_pushes_out_nothing_but_what_it_replaces),
+		cmocka_unit_test(what_takes_the_place_of_another_pushes_out_that_first),
 		cmocka_unit_test(values_of_any_size_and_bytes_are_taken),
 		cmocka_unit_test(hostile_texts_are_searched_in_linear_time),
 	};

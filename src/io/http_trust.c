@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifdef HAVE_LIBSSL
@@ -138,6 +139,7 @@ static void follow_files(struct http_trust *t)
 	if (!store_make(&now))
 		return;
 	now.doubted = false;
+	now.changed_s = time(NULL);
 	X509_STORE_free(t->store);
 	*t = now;
 }
@@ -173,6 +175,18 @@ static int on_verify(X509_STORE_CTX *asked, void *arg)
 	return ok;
 }
 
+/* A connection that goes on where one before it ended shows no certificate: what was
+ * trusted then need not be now. */
+static void on_handshake(const SSL *ssl, int where, int ret)
+{
+	const struct http_trust *t = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+	const SSL_SESSION *known = where == SSL_CB_HANDSHAKE_START && SSL_in_before(ssl) ? SSL_get_session(ssl) : NULL;
+
+	(void)ret;
+	if (known && SSL_SESSION_get_time(known) <= t->changed_s)
+		SSL_set_session((SSL *)(uintptr_t)ssl, NULL);
+}
+
 static CURLcode on_context(CURL *easy, void *context, void *arg)
 {
 	struct http_trust *t = arg;
@@ -182,6 +196,8 @@ static CURLcode on_context(CURL *easy, void *context, void *arg)
 	SSL_CTX_set1_cert_store(context, t->store);
 	if (!t->whole || t->dir)
 		SSL_CTX_set_cert_verify_callback(context, on_verify, t);
+	if (t->changed_s && SSL_CTX_set_app_data(context, t) == 1)
+		SSL_CTX_set_info_callback(context, on_handshake);
 	return CURLE_OK;
 }
 

@@ -4,6 +4,7 @@
 #define IO_HTTP_TRUST_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/stat.h>
 
 #include <curl/curl.h>
@@ -17,6 +18,7 @@ struct http_trust {
 	struct x509_store_st *store;    /* what all connections share; NULL: libcurl reads for itself */
 	bool whole;                     /* the file has been read into it, too */
 	bool doubted;                   /* it has refused a server: made anew for the next connection */
+	int64_t changed_s;              /* when it took the place of another, by the clock on the wall; 0: never */
 	struct stat file_seen, dir_seen, extra_seen; /* as they were when the store was made */
 	struct buf blob;                /* without a store: the file and the extra ones; empty when there are none */
 };

@@ -466,6 +466,16 @@ describe('TLS, proxies and sockets', { concurrency: 2 }, () => {
 		assertResult(await call);
 	});
 
+	scenario('an authority that is taken away is trusted no more, nor where a connection could go on from one before', { server: secure, env: { SSL_CERT_FILE: path.join(scratch, 'away.pem') }, before: () => trust('away.pem', fs.readFileSync(made.ca)) }, async ({ srv, br }) => {
+		await srv.standing();
+		const known = srv.accepted;
+		trust('away.pem', fs.readFileSync(path.join(scratch, 'other.pem')));
+		srv.cut();
+		await br.logged(/connection lost .*certificate/);
+		assert.equal(srv.accepted, known);
+		trust('away.pem', fs.readFileSync(made.ca));
+		assertResult(await br.request('tools/list'));
+	});
 	const hashed = (file) => `${execFileSync('openssl', ['x509', '-subject_hash', '-noout', '-in', file]).toString().trim()}.0`;
 	/* The system's bundle is another one in a mount namespace, where nobody may read what is not allowed. */
 	const usual = '/etc/ssl/certs/ca-certificates.crt', ours = path.join(scratch, 'usual.pem');

@@ -478,6 +478,14 @@ static void tell_time(struct bridge *b)
 	perform(b);
 }
 
+/* Nobody has left: what is said can not be written, as on a full disk. */
+static bool is_lost(const struct bridge *b)
+{
+	int why = stdio_out_closed(b->io);
+
+	return why && why != EPIPE && why != ECONNRESET && why != EIO;
+}
+
 static void bridge_drain(struct bridge *b)
 {
 	int64_t t;
@@ -503,7 +511,8 @@ static void bridge_drain(struct bridge *b)
 	memory_on_time(b->memory, b->now, loop_wall_now());
 	if (stdio_out_closed(b->io) && !b->out_closed) {
 		b->out_closed = true;
-		log_info("nobody reads our output any more (%s); ending", strerror(stdio_out_closed(b->io)));
+		if (!is_lost(b))
+			log_info("nobody reads our output any more (%s); ending", strerror(stdio_out_closed(b->io)));
 		session_on_signal(b->session, b->now);
 		perform(b);
 	}
@@ -709,7 +718,9 @@ int bridge_run(struct options *o, struct redactor *r)
 		status = 1;
 	} else {
 		bridge_loop(&b);
-		status = b.signal ? 128 + b.signal : 0;
+		status = b.signal ? 128 + b.signal : is_lost(&b) ? 1 : 0;
+		if (is_lost(&b))
+			log_last_error("can not write to stdout (%s)", strerror(stdio_out_closed(b.io)));
 	}
 	bridge_close(&b);
 	return status;

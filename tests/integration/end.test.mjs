@@ -304,6 +304,13 @@ describe('descriptors', { concurrency: 4 }, () => {
 		for (const [i, c] of calls.entries()) assert.equal(textOf(await c.get(30000)), `n${i}`);
 	});
 
+	scenario('a full disk behind stdout is a failure that is told', { connect: false }, async ({ srv, scratch }) => {
+		fs.writeFileSync(path.join(scratch, 'in'), SESSION);
+		const got = shell(srv, scratch, '"$@" --silent < in > /dev/full');
+		assert.equal(await within(got.ended, 8000, 'the end'), 1);
+		assert.match(got.err, /can not write to stdout \(No space left on device\)/);
+	});
+
 	scenario('a stderr that nobody reads at trace level holds nothing up', { defaults: ['--log-level', 'trace'], stdio: ['pipe', 'pipe', 'pipe'], before: ({ br }) => { br.child.stderr.pause(); } }, async ({ br }) => {
 		const text = 'z'.repeat(3000);
 		for (let i = 0; i < 400; i++) assert.equal(textOf(await br.call('echo', { text })), text);

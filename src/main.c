@@ -53,6 +53,14 @@ static void give_memory_back(void)
 #endif
 }
 
+/* They are for a bridge that runs, and often sent to all of this name: one that is
+ * just starting, a log being followed or a sign-in does not end by them. */
+static void outlive_user_signals(void)
+{
+	signal(SIGUSR1, SIG_IGN);
+	signal(SIGUSR2, SIG_IGN);
+}
+
 /* Descriptors 0 to 2 are open, so that no socket of ours becomes stdout. */
 static int have_standard_fds(void)
 {
@@ -152,6 +160,7 @@ int main(int argc, char **argv)
 	struct err e = { "" };
 	int status = 0;
 
+	outlive_user_signals();
 	keep_memory_private();
 	give_memory_back();
 	if (have_standard_fds() != 0 || sodium_init() < 0) {

@@ -1,5 +1,6 @@
 /* `mcp-holdfast log`: prints the log rings of running and lately ended bridges. */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -168,12 +169,20 @@ static int not_found(const struct sources *s)
 	return 1;
 }
 
+/* A pipe to a program that has ended: told without a line to write. */
+static bool is_unread(void)
+{
+	struct pollfd out = { .fd = STDOUT_FILENO };
+
+	return poll(&out, 1, 0) > 0 && (out.revents & (POLLERR | POLLHUP));
+}
+
 static void follow(struct sources *s)
 {
 	const struct timespec pause = { 0, FOLLOW_MS * 1000000L };
 	bool more = true;
 
-	while (more && !ferror(stdout)) {
+	while (more && !ferror(stdout) && !is_unread()) {
 		nanosleep(&pause, NULL);
 		more = false;
 		for (size_t i = 0; i < s->n; i++) {

@@ -3,7 +3,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { spawn } from 'node:child_process';
-import { scenario, describe, it, assert, run, until, never, goAway, assertText, scratchDirectory, Server, Bridge, QUICK, BINARY } from '../lib/scenario.mjs';
+import { scenario, describe, it, assert, run, until, never, within, goAway, assertText, scratchDirectory, Server, Bridge, QUICK, BINARY } from '../lib/scenario.mjs';
 
 const runtime = ({ scratch }) => ({ XDG_RUNTIME_DIR: scratch });
 const rundir = (scratch) => path.join(scratch, 'mcp-holdfast');
@@ -223,6 +223,29 @@ describe('mcp-holdfast log', () => {
 		br.eof();
 		await br.exited();
 		await follower.exited(); // its bridge has ended: so does it
+		follower.faults = [];
+	});
+
+	scenario('follows until nobody reads it any more', { env: runtime }, async ({ br, scratch, bridge }) => {
+		await shown(scratch);
+		const follower = bridge(['log', String(br.pid), '-f'], { env: { XDG_RUNTIME_DIR: scratch }, stdio: ['ignore', 'pipe', 'pipe'] });
+		await until(() => follower.lines.length, 6000, 'a line');
+		const gone = new Promise((done) => follower.child.on('exit', done));
+		follower.child.stdout.destroy();
+		await within(gone, 4000, 'the exit');
+		assert.ok(br.alive);
+		follower.faults = [];
+		follower.chunks.length = 0;
+	});
+
+	scenario('outlives the signals that are for bridges', { env: runtime }, async ({ br, scratch, bridge }) => {
+		await shown(scratch);
+		const follower = bridge(['log', String(br.pid), '-f'], { env: { XDG_RUNTIME_DIR: scratch }, stdio: ['ignore', 'pipe', 'pipe'] });
+		await until(() => follower.lines.length, 6000, 'a line');
+		for (const p of [follower, br]) p.signal('SIGUSR1');
+		await until(() => follower.lines.some((l) => /counters:/.test(l.raw)), 6000, 'the counters');
+		br.eof();
+		assert.equal((await follower.exited()).code, 0);
 		follower.faults = [];
 	});
 

@@ -27,7 +27,7 @@ endif
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes \
 	-Wmissing-prototypes -Wvla -Wwrite-strings -Wformat=2
 HARD := -fstack-protector-strong -fPIE
-ifeq ($(SAN),)
+ifeq ($(SAN)$(findstring _FORTIFY_SOURCE,$(CFLAGS)),)
 HARD += -D_FORTIFY_SOURCE=2
 endif
 ifeq ($(shell uname -s),Linux)
@@ -73,7 +73,7 @@ unit: $(UNIT)
 # Every unit test, then every integration test that needs no package.
 check: $(BIN) $(UNIT)
 	@for t in $(UNIT); do echo "== $$t"; $$t || exit 1; done
-	BRIDGE=$(abspath $(BIN)) node --test --test-concurrency=2 tests/integration/*.test.mjs
+	BRIDGE="$(abspath $(BIN))" node --test --test-concurrency=2 tests/integration/*.test.mjs
 
 VALGRIND := $(UNIT:%=%.valgrind)
 valgrind: $(VALGRIND)
@@ -97,7 +97,7 @@ $(OUT)/fuzz/%: tests/fuzz/%.c $(OUT)/libholdfast.a
 	$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -o $@ $< $(OUT)/libholdfast.a $(LDLIBS) $(LDFLAGS)
 
 bench: $(BIN)
-	@BRIDGE=$(abspath $(BIN)) scripts/bench
+	@BRIDGE="$(abspath $(BIN))" scripts/bench
 
 lint: check-layers
 	scripts/lint
@@ -107,18 +107,20 @@ check-layers:
 	@scripts/check-layers
 
 install: $(BIN)
-	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(mandir)/man1
-	install -m 755 $(BIN) $(DESTDIR)$(bindir)/mcp-holdfast
-	install -m 644 man/mcp-holdfast.1 $(DESTDIR)$(mandir)/man1/mcp-holdfast.1
-	install -d $(DESTDIR)$(bashcompdir) $(DESTDIR)$(zshcompdir) $(DESTDIR)$(fishcompdir)
-	$(BIN) --completion bash >$(DESTDIR)$(bashcompdir)/mcp-holdfast
-	$(BIN) --completion zsh >$(DESTDIR)$(zshcompdir)/_mcp-holdfast
-	$(BIN) --completion fish >$(DESTDIR)$(fishcompdir)/mcp-holdfast.fish
+	install -d "$(DESTDIR)$(bindir)" "$(DESTDIR)$(mandir)/man1"
+	install -m 755 $(BIN) "$(DESTDIR)$(bindir)/mcp-holdfast"
+	install -m 644 man/mcp-holdfast.1 "$(DESTDIR)$(mandir)/man1/mcp-holdfast.1"
+	install -d "$(DESTDIR)$(bashcompdir)" "$(DESTDIR)$(zshcompdir)" "$(DESTDIR)$(fishcompdir)"
+	$(BIN) --completion bash >"$(DESTDIR)$(bashcompdir)/mcp-holdfast"
+	$(BIN) --completion zsh >"$(DESTDIR)$(zshcompdir)/_mcp-holdfast"
+	$(BIN) --completion fish >"$(DESTDIR)$(fishcompdir)/mcp-holdfast.fish"
+	chmod 644 "$(DESTDIR)$(bashcompdir)/mcp-holdfast" "$(DESTDIR)$(zshcompdir)/_mcp-holdfast" \
+	  "$(DESTDIR)$(fishcompdir)/mcp-holdfast.fish"
 
 uninstall:
-	rm -f $(DESTDIR)$(bindir)/mcp-holdfast $(DESTDIR)$(mandir)/man1/mcp-holdfast.1 \
-	  $(DESTDIR)$(bashcompdir)/mcp-holdfast $(DESTDIR)$(zshcompdir)/_mcp-holdfast \
-	  $(DESTDIR)$(fishcompdir)/mcp-holdfast.fish
+	rm -f "$(DESTDIR)$(bindir)/mcp-holdfast" "$(DESTDIR)$(mandir)/man1/mcp-holdfast.1" \
+	  "$(DESTDIR)$(bashcompdir)/mcp-holdfast" "$(DESTDIR)$(zshcompdir)/_mcp-holdfast" \
+	  "$(DESTDIR)$(fishcompdir)/mcp-holdfast.fish"
 
 clean:
 	rm -rf build

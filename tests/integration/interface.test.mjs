@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { execFileSync } from 'node:child_process';
-import { assert, assertText, describe, it, never, ROOT, run, scenario, scratchDirectory, until } from '../lib/scenario.mjs';
+import { assert, assertText, BINARY, describe, it, never, ROOT, run, scenario, scratchDirectory, until } from '../lib/scenario.mjs';
 
 const URL_ = 'http://127.0.0.1:9/mcp';
 
@@ -212,5 +212,19 @@ describe('the log', { concurrency: 4 }, () => {
 		assert.ok(br.stderr.trim().split('\n').length < 20, `${br.stderr.trim().split('\n').length} lines for ${at} attempts`);
 		srv.onConnection = undefined;
 		await never(() => !br.alive, 50, 'the end');
+	});
+});
+
+describe('the installation', () => {
+	it('goes to a directory with a blank in its name, readable by all whatever the umask, and away again', () => {
+		const dir = scratchDirectory(), root = path.join(dir, 'a root');
+		const make = (target) => execFileSync('/bin/sh', ['-c', 'umask 077; exec make -s -o "$1" "$2" BIN="$1" DESTDIR="$3" prefix=/usr', 'sh', BINARY, target, root], { cwd: ROOT, stdio: 'pipe' });
+		const files = () => fs.readdirSync(root, { recursive: true, withFileTypes: true }).filter((f) => f.isFile());
+		make('install');
+		assert.equal(files().length, 5);
+		for (const f of files()) assert.equal(fs.statSync(path.join(f.path, f.name)).mode & 0o777, f.name === 'mcp-holdfast' && f.path.endsWith('/bin') ? 0o755 : 0o644, f.name);
+		make('uninstall');
+		assert.deepEqual(files(), []);
+		fs.rmSync(dir, { recursive: true });
 	});
 });

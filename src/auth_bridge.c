@@ -377,6 +377,11 @@ void auth_bridge_sign_in(struct auth_bridge *ab, struct span www_authenticate, i
 	bridge_act(ab, now);
 }
 
+const char *auth_bridge_unkept(const struct auth_bridge *ab)
+{
+	return ab->unsaved ? ab->store_why.text : NULL;
+}
+
 void auth_bridge_on_end(struct auth_bridge *ab)
 {
 	auth_on_end(ab->auth);

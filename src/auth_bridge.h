@@ -88,6 +88,8 @@ const struct breaker_view *auth_bridge_breaker(const struct auth_bridge *ab);
 unsigned auth_bridge_asked(const struct auth_bridge *ab);
 /* The short login address alone, for URL elicitation; NULL when none is open. */
 const char *auth_bridge_url(struct auth_bridge *ab);
+/* Why what was got last could not be stored; NULL: it was, or was not to be. */
+const char *auth_bridge_unkept(const struct auth_bridge *ab);
 /* The process ends: nobody is asked to sign in any more. */
 void auth_bridge_on_end(struct auth_bridge *ab);
 /* A sign-in is lost if the process ends now: see auth_is_spending(). */

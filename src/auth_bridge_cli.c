@@ -32,7 +32,8 @@ struct login {
 	struct http *http;
 	struct auth_bridge *ab;
 	int64_t until;      /* by then it must be known where to sign in */
-	bool probed, interrupted;
+	bool probed;
+	int interrupted;    /* by this signal; 0: not */
 	bool let_in;        /* the request without a token was answered */
 };
 
@@ -91,8 +92,7 @@ static void turn(struct login *l)
 	int n = loop_wait(l->loop, sooner(t, auth_bridge_deadline(l->ab)), ev, EVENTS), i;
 
 	now = loop_now();
-	if (loop_next_signal(l->loop))
-		l->interrupted = true;
+	l->interrupted = loop_next_signal(l->loop);
 	for (i = 0; i < n; i++)
 		if (!auth_bridge_on_event(l->ab, &ev[i], now))
 			http_on_event(l->http, &ev[i]);
@@ -127,6 +127,28 @@ static int open_login(struct login *l, struct redactor *r, struct err *e)
 	return probe(l, e);
 }
 
+/* What came of it, and the exit status. What is not kept is of no use to anybody. */
+static int tell(struct login *l)
+{
+	const char *unkept = auth_bridge_unkept(l->ab);
+
+	if (l->interrupted) {
+		fprintf(stderr, "mcp-holdfast: interrupted\n");
+		return 128 + l->interrupted;
+	}
+	if (auth_bridge_state(l->ab) != AUTH_READY) {
+		fprintf(stderr, "mcp-holdfast: %s%s\n", auth_bridge_text(l->ab),
+		        l->let_in ? " It answered a request without credentials, though." : "");
+		return 1;
+	}
+	if (unkept) {
+		fprintf(stderr, "mcp-holdfast: signed in to %s, but that can not be kept: %s\n", l->o->url.origin, unkept);
+		return 1;
+	}
+	printf("Signed in to %s.\n", l->o->url.origin);
+	return 0;
+}
+
 int auth_cli_login(struct options *o, struct redactor *r)
 {
 	struct login l = { .o = o };
@@ -142,12 +164,7 @@ int auth_cli_login(struct options *o, struct redactor *r)
 		fprintf(stderr, "mcp-holdfast: %s\n", e.text);
 	} else {
 		run_login(&l);
-		status = auth_bridge_state(l.ab) == AUTH_READY && !l.interrupted ? 0 : 1;
-		if (status == 0)
-			printf("Signed in to %s.\n", o->url.origin);
-		else
-			fprintf(stderr, "mcp-holdfast: %s%s\n", l.interrupted ? "interrupted" : auth_bridge_text(l.ab),
-			        l.let_in && !l.interrupted ? " It answered a request without credentials, though." : "");
+		status = tell(&l);
 	}
 	auth_bridge_free(l.ab);
 	http_free(l.http);

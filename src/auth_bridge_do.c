@@ -26,14 +26,12 @@
 /* Nothing is made on disk before there is something to keep. */
 static struct store *store_of(struct auth_bridge *ab, bool make)
 {
-	struct err why = { "" };
-
 	if (ab->store || ab->store_failed || (!make && !auth_setup_has_store(&ab->setup)))
 		return ab->store;
-	ab->store = auth_setup_store(&ab->setup, ab->o, &why);
+	ab->store = auth_setup_store(&ab->setup, ab->o, &ab->store_why);
 	if (!ab->store) {
 		ab->store_failed = true;
-		log_warn("sign-ins are not kept: %s", why.text);
+		log_warn("sign-ins are not kept: %s", ab->store_why.text);
 	}
 	return ab->store;
 }
@@ -151,11 +149,11 @@ void bridge_try_lock(struct auth_bridge *ab, int64_t now)
 static void do_save(struct auth_bridge *ab)
 {
 	struct store *s = store_of(ab, true);
-	struct err why = { "" };
-	bool ok = s && store_save(s, auth_record(ab->auth), &why) == 0;
+	bool ok = s && store_save(s, auth_record(ab->auth), &ab->store_why) == 0;
 
+	ab->unsaved = !ok;
 	if (s && !ok)
-		log_warn("the sign-in could not be kept: %s", why.text);
+		log_warn("the sign-in could not be kept: %s", ab->store_why.text);
 	auth_on_saved(ab->auth, ok);
 }
 

@@ -48,6 +48,8 @@ struct auth_bridge {
 	struct auth *auth;
 	struct store *store;
 	bool store_failed;
+	bool unsaved;              /* what was got last is not kept: store_why */
+	struct err store_why;
 
 	struct listener *listener;
 	struct helper *helper;

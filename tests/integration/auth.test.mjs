@@ -378,6 +378,33 @@ describe('the commands', { concurrency: 2 }, () => {
 		}
 	});
 
+	it('login is a failure when what it got is not kept, and ends by a signal with its number', { timeout: 60000 }, async () => {
+		const srv = await Server.start(), as = await AuthServer.start(), bridges = [];
+		protect(srv, as);
+		const login = (env) => {
+			const b = new Bridge(['login', srv.url, '--silent'], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...NOBODY, ...env } });
+			bridges.push(b);
+			return b;
+		};
+		try {
+			const lost = login({ XDG_STATE_HOME: '/dev/null' });
+			await lost.logged(SHORT);
+			await visit(SHORT.exec(lost.stderr)[1]);
+			assert.equal((await lost.exited()).code, 1, lost.stderr);
+			assert.match(lost.stderr, /signed in to http:\/\/127\.0\.0\.1:\d+, but that can not be kept: /);
+			for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143]]) {
+				const ended = login();
+				await ended.logged(SHORT);
+				ended.signal(signal);
+				assert.equal((await ended.exited()).code, code, ended.stderr);
+			}
+		} finally {
+			for (const b of bridges) await b.destroy();
+			await srv.stop();
+			await as.stop();
+		}
+	});
+
 	for (const [name, silent, who] of [
 		['that never answers', (srv) => srv.when(() => true, () => true), 'the server'],
 		['whose metadata never comes', (srv) => srv.when((e) => e.path.startsWith('/.well-known/'), () => true), 'the server'],

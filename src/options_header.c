@@ -339,6 +339,7 @@ static int add_file_line(struct options *o, struct header_list *l, struct span l
 
 static int add_file(struct options *o, struct header_list *l, bool first, struct err *e)
 {
+	struct err why = { "" };
 	struct buf text;
 	struct span rest;
 	int r;
@@ -346,7 +347,9 @@ static int add_file(struct options *o, struct header_list *l, bool first, struct
 	if (!o->header_file)
 		return 0;
 	buf_init(&text, FILE_MAX);
-	r = options_read_file(o->header_file, FILE_MAX, &text, e);
+	r = options_read_file(o->header_file, FILE_MAX, &text, &why);
+	if (r)
+		err_set(e, "--header-file: %s", why.text);
 	rest = buf_span(&text);
 	for (size_t number = 1; !r && rest.n; number++) {
 		const char *end = memchr(rest.p, '\n', rest.n);

@@ -91,7 +91,7 @@ opt_setter set_flag, set_off, set_nothing, set_text, set_list, set_int, set_coun
 	set_factor, set_delay, set_timeout, set_connect_timeout, set_idle, set_seconds,
 	set_unclear_seconds, set_transport, set_jitter, set_second, set_level, set_verbose, set_debug,
 	set_signing_alg, set_header, set_tool_timeout, set_codes, set_rate, set_quota, set_secret_json,
-	set_json, set_url, set_document_url, set_resource, set_callback_path, set_host,
+	set_json, set_url, set_document_url, set_resource, set_callback_path, set_host, set_proxy, set_socket,
 	set_authorize_param;
 /* --help, --version and --completion stop the parse. */
 opt_setter set_stop;

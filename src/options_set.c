@@ -6,6 +6,8 @@
 
 #include <stdarg.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #define SECOND ((int64_t)1000)
 #define HOUR (3600 * SECOND)
@@ -531,6 +533,40 @@ int set_host(const struct parse *p, const struct opt *opt, const char *value)
 {
 	if (strpbrk(value, "/:@?# \t\r\n"))
 		return refuse(p, "a host name without scheme and port is needed");
+	return set_text(p, opt, value);
+}
+
+/* What libcurl would take for a server that is away, for ever. */
+int set_proxy(const struct parse *p, const struct opt *opt, const char *value)
+{
+	static const char schemes[] = "http https socks socks4 socks4a socks5 socks5h";
+	const char *rest = strstr(value, "://");
+	struct err why = { "" };
+	struct buf text;
+	char scheme[16];
+	struct url u;
+	int r;
+
+	if (!*value)
+		return refuse(p, "is empty");
+	snprintf(scheme, sizeof(scheme), "%.*s", rest ? (int)(rest - value < 15 ? rest - value : 15) : 4, rest ? value : "http");
+	if (value_word(scheme, schemes) < 0)
+		return refuse(p, "the URL of a proxy begins with one of %s", schemes);
+	buf_init(&text, strlen(value) + 16);
+	r = buf_printf(&text, "http://%s", rest ? rest + 3 : value) ? err_set(&why, "out of memory") : url_parse(&u, buf_data(&text), &why);
+	if (!r)
+		url_fini(&u);
+	buf_wipe(&text);
+	buf_fini(&text);
+	return r ? refuse(p, "%s", why.text) : set_text(p, opt, value);
+}
+
+int set_socket(const struct parse *p, const struct opt *opt, const char *value)
+{
+	const size_t most = sizeof(((struct sockaddr_un *)0)->sun_path) - 1;
+
+	if (strlen(value) > most)
+		return refuse(p, "the path of a socket has %zu bytes at most", most);
 	return set_text(p, opt, value);
 }
 

@@ -48,9 +48,9 @@ const struct opt option_table[] = {
 	  .help = "client certificate (PEM)" },
 	{ .name = "key", .arg = "FILE", .group = GROUP_CONNECTION, .set = set_text, AT(key), .flags = OPT_FILE,
 	  .help = "key of the client certificate (PEM)" },
-	{ .name = "proxy", .arg = "URL", .group = GROUP_CONNECTION, .set = set_text, AT(proxy), .scrub = SCRUB_URL,
+	{ .name = "proxy", .arg = "URL", .group = GROUP_CONNECTION, .set = set_proxy, AT(proxy), .scrub = SCRUB_URL,
 	  .help = "proxy instead of what https_proxy, http_proxy, all_proxy and no_proxy say" },
-	{ .name = "unix-socket", .arg = "PATH", .group = GROUP_CONNECTION, .set = set_text, AT(unix_socket), .flags = OPT_FILE,
+	{ .name = "unix-socket", .arg = "PATH", .group = GROUP_CONNECTION, .set = set_socket, AT(unix_socket), .flags = OPT_FILE,
 	  .help = "connect to this socket instead of the URL's host" },
 	{ .name = "ipv4", .group = GROUP_CONNECTION, .set = set_flag, AT(http.ipv4_only), .help = "use IPv4 only" },
 	{ .name = "http2", .group = GROUP_CONNECTION, .set = set_flag, AT(http.http2),
@@ -288,6 +288,7 @@ static bool keeps_text(const struct opt *opt)
 {
 	static opt_setter *const setters[] = {
 		set_text, set_json, set_url, set_document_url, set_resource, set_callback_path, set_host, set_signing_alg,
+		set_proxy, set_socket,
 	};
 
 	for (size_t i = 0; i < sizeof(setters) / sizeof(*setters); i++)

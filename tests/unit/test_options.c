@@ -64,6 +64,8 @@ static void assert_runs(struct options *o, const char *const *words, const char 
 
 #define ARGS(...) ((const char *const[]){ __VA_ARGS__, NULL })
 #define URL "https://h.example/mcp"
+#define TEN "/a-name-of"
+#define LONG_PATH TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN
 
 static const char *header_value(const struct options *o, const char *name)
 {
@@ -496,9 +498,13 @@ static void bad_usage_is_refused_in_clear_words(void **state)
 		{ { URL, "--client-metadata-url", "http://localhost/doc" }, "https" },
 		{ { URL, "--client-metadata-url", "https://c.example/" }, "path" },
 		{ { URL, "--callback-path", "cb" }, "begins with /" },
+		{ { URL, "--proxy", "htp://proxy:1" }, "--proxy: the URL of a proxy begins with one of http" },
+		{ { URL, "--proxy", "a proxy" }, "--proxy: not a valid URL" },
+		{ { URL, "--proxy", "proxy:99999" }, "--proxy: the URL's port" },
+		{ { URL, "--unix-socket", LONG_PATH }, "--unix-socket: the path of a socket has" },
 		{ { URL, "--resource", "not a uri" }, "absolute URI" },
 		{ { URL, "--authorize-param", "state=x" }, "state" },
-		{ { URL, "--header-file", "/nowhere/headers" }, "/nowhere/headers" },
+		{ { URL, "--header-file", "/nowhere/headers" }, "--header-file: can not read /nowhere/headers" },
 		{ { URL, "--completion", "tcsh" }, "bash zsh fish" },
 		{ { URL, "--initial-retry-delay", "2s", "--max-retry-delay", "1s" }, "shorter" },
 	};
@@ -512,6 +518,20 @@ static void bad_usage_is_refused_in_clear_words(void **state)
 		memcpy(words, cases[i].words, sizeof(cases[i].words));
 		if (parse(&o, words, NULL, &e) != OPTIONS_BAD || !strstr(e.text, cases[i].says))
 			fail_msg("case %zu: \"%s\" does not say \"%s\"", i, e.text, cases[i].says);
+		options_fini(&o);
+	}
+}
+
+static void a_proxy_is_one_that_can_be_asked(void **state)
+{
+	static const char *const fine[] = { "proxy", "proxy.example:3128", "http://u:p%40x@[::1]:8080/", "HTTPS://proxy", "socks5h://u@10.0.0.1:1080",
+		"socks4a://p", "socks://p", "10.1.2.3:80", NULL };
+	struct options o;
+
+	(void)state;
+	for (int i = 0; fine[i]; i++) {
+		assert_runs(&o, ARGS(URL, "--proxy", fine[i]), NULL);
+		assert_string_equal(o.http.proxy, fine[i]);
 		options_fini(&o);
 	}
 }
@@ -846,6 +866,7 @@ int main(void)
 		cmocka_unit_test(commands_take_their_own_arguments),
 		cmocka_unit_test(help_and_version_work_whatever_else_is_wrong),
 		cmocka_unit_test(bad_usage_is_refused_in_clear_words),
+		cmocka_unit_test(a_proxy_is_one_that_can_be_asked),
 		cmocka_unit_test(plain_http_is_for_this_machine_only),
 		cmocka_unit_test(a_header_that_would_do_harm_is_refused),
 		cmocka_unit_test(a_header_we_set_ourselves_is_left_out_with_a_word),

@@ -347,7 +347,7 @@ static void do_read(struct auth_bridge *ab, enum auth_file which, int64_t now)
 	else
 		rc = file_read(paths[which], VALUE_FILE_MAX, &value, &why);
 	snprintf(text, sizeof text, "%s: %s", names[which], why.text);
-	auth_on_value(ab->auth, rc == 0 ? buf_span(&value) : SPAN_NONE, rc == 0 ? NULL : text, now, loop_wall_now());
+	auth_on_value(ab->auth, rc == 0 ? span_without_mark(buf_span(&value)) : SPAN_NONE, rc == 0 ? NULL : text, now, loop_wall_now());
 	buf_wipe(&value);
 	buf_fini(&value);
 }

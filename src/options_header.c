@@ -52,6 +52,8 @@ int options_read_file(const char *path, size_t max, struct buf *out, struct err 
 		r = err_set(e, "can not read %s: it is a directory", path);
 	else if (read_all(fd, max, out))
 		r = err_set(e, "can not read %s: %s", path, strerror(errno));
+	else if (out->len >= 3 && !memcmp(buf_data(out), "\xef\xbb\xbf", 3))
+		buf_consume(out, 3); /* an editor's byte order mark */
 	close(fd);
 	return r;
 }

@@ -63,6 +63,7 @@ static int load_client_info(struct auth_options *a, struct err *e)
 
 static int load_secret_file(struct auth_options *a, struct err *e)
 {
+	struct err why = { "" };
 	struct buf text;
 	struct span s;
 	int r;
@@ -70,10 +71,12 @@ static int load_secret_file(struct auth_options *a, struct err *e)
 	if (!a->client_secret_file)
 		return 0;
 	buf_init(&text, FILE_MAX);
-	r = options_read_file(a->client_secret_file, HEADER_MAX, &text, e);
+	r = options_read_file(a->client_secret_file, HEADER_MAX, &text, &why);
 	s = text_trim(buf_span(&text));
 	if (!r && !s.n)
-		r = err_set(e, "%s is empty", a->client_secret_file);
+		r = err_set(&why, "%s is empty", a->client_secret_file);
+	if (r)
+		err_set(e, "--client-secret-file: %s", why.text);
 	if (!r) {
 		secret_free(a->client_secret);
 		a->client_secret = secret_new(s.p, s.n);

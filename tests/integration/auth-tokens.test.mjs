@@ -349,7 +349,7 @@ describe('tokens', { concurrency: 2 }, () => {
 			const b = bridge(['--token-file', file]);
 			await b.connect();
 			good = 'file-token-two';
-			fs.writeFileSync(file, 'file-token-two\n');
+			fs.writeFileSync(file, '\ufefffile-token-two\r\n');
 			assertText(await b.call('echo', { text: 'new' }), 'new');
 			assert.ok(guard.tokens.includes('file-token-two'));
 			good = 'never';

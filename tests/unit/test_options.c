@@ -488,6 +488,7 @@ static void bad_usage_is_refused_in_clear_words(void **state)
 		{ { "doctor" }, "no URL" },
 		{ { "http://h.example/mcp" }, "--allow-http" },
 		{ { URL, "--client-secret-file", "/dev/null" }, "needs --client-id" },
+		{ { URL, "--client-secret-file", "/dev/null", "--client-id", "a" }, "--client-secret-file: /dev/null is empty" },
 		{ { URL, "--client-credentials" }, "needs --client-id" },
 		{ { URL, "--client-credentials", "--device-code", "--client-id", "a" }, "exclude" },
 		{ { URL, "--key", "/dev/null" }, "needs --cert" },
@@ -651,7 +652,7 @@ static void a_header_file_is_read_and_read_again(void **state)
 	assert_true(o.core.user_authorization);
 	assert_int_equal(o.headers.n, 2);
 
-	overwrite(path, "X-B: new\n");
+	overwrite(path, "\xef\xbb\xbfX-B: new\n");
 	assert_int_equal(options_reload_headers(&o, &e), 0);
 	assert_string_equal(header_value(&o, "Authorization"), "Basic dTpw");
 	assert_string_equal(header_value(&o, "X-B"), "new");
@@ -674,7 +675,7 @@ static void client_info_gives_id_and_secret(void **state)
 	struct err e;
 
 	(void)state;
-	write_file(path, "{\"client_id\":\"me\",\"client_secret\":\"${S}\",\"token_endpoint_auth_method\":\"client_secret_basic\"}\n");
+	write_file(path, "\xef\xbb\xbf{\"client_id\":\"me\",\"client_secret\":\"${S}\",\"token_endpoint_auth_method\":\"client_secret_basic\"}\n");
 	char at[40];
 	snprintf(at, sizeof(at), "@%s", path);
 	assert_runs(&o, ARGS(URL, "--client-credentials", "--static-oauth-client-info", at), ARGS("S=a\"b\\c"));
@@ -705,6 +706,24 @@ static void a_secret_file_loses_its_newline(void **state)
 	write_file(path, "s3cret\n");
 	assert_runs(&o, ARGS(URL, "--client-id", "me", "--client-secret-file", path), NULL);
 	assert_string_equal(secret_reveal(o.auth.client_secret).p, "s3cret");
+	options_fini(&o);
+	unlink(path);
+}
+
+static void an_editors_byte_order_mark_is_no_part_of_a_file(void **state)
+{
+	char path[32], at[40];
+	struct options o;
+
+	(void)state;
+	write_file(path, "\xef\xbb\xbfs3cret\r\n");
+	assert_runs(&o, ARGS(URL, "--client-id", "me", "--client-secret-file", path), NULL);
+	assert_string_equal(secret_reveal(o.auth.client_secret).p, "s3cret");
+	options_fini(&o);
+	overwrite(path, "\xef\xbb\xbf{\"scope\":\"a b\"}\r\n");
+	snprintf(at, sizeof(at), "@%s", path);
+	assert_runs(&o, ARGS(URL, "--static-oauth-client-metadata", at), NULL);
+	assert_string_equal(o.auth.scope, "a b");
 	options_fini(&o);
 	unlink(path);
 }
@@ -875,6 +894,7 @@ int main(void)
 		cmocka_unit_test(a_header_file_is_read_and_read_again),
 		cmocka_unit_test(client_info_gives_id_and_secret),
 		cmocka_unit_test(a_secret_file_loses_its_newline),
+		cmocka_unit_test(an_editors_byte_order_mark_is_no_part_of_a_file),
 		cmocka_unit_test(argv_is_scrubbed_in_place),
 		cmocka_unit_test(every_secret_is_known_to_the_redactor),
 		cmocka_unit_test(the_table_is_sound),

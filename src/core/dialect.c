@@ -105,12 +105,23 @@ int dialect_modern_headers(struct buf *out, struct span version, struct span met
 	return bad || dialect_mirror_headers(out, method, params, k) ? -1 : 0;
 }
 
+static int method_header(struct buf *out, struct span method)
+{
+	struct buf json;
+	int bad;
+
+	if (!method.n || !memchr(method.p, '\\', method.n))
+		return buf_puts(out, "Mcp-Method: ") || mcp_header_value(out, method) || buf_puts(out, "\n");
+	buf_init(&json, MIRRORED_MAX);
+	bad = buf_puts(&json, "\"") || buf_add(&json, method) || buf_puts(&json, "\"") || header_of_string(out, "Mcp-Method: ", buf_span(&json));
+	buf_fini(&json);
+	return bad ? -1 : 0;
+}
+
 int dialect_mirror_headers(struct buf *out, struct span method, struct span params, const struct catalog *k)
 {
-	int bad = buf_puts(out, "Mcp-Method: ");
+	int bad = method_header(out, method);
 
-	bad |= mcp_header_value(out, method);
-	bad |= buf_puts(out, "\n");
 	if (span_is(method, "tools/call")) {
 		struct span name = json_get(params, "name");
 		bad |= header_of_string(out, "Mcp-Name: ", name);

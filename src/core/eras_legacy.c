@@ -226,11 +226,6 @@ bool legacy_inbound(struct session *s, struct request *r, const struct rpc_msg *
 
 /* ---- input_required -------------------------------------------------------------------------------------------- */
 
-static struct span unquoted(struct span string)
-{
-	return json_type(string) == '"' ? span_make(string.p + 1, string.n - 2) : SPAN_NONE;
-}
-
 static struct input *input_new(struct session *s, struct request *r, struct span key)
 {
 	struct input *i = calloc(1, sizeof(*i));
@@ -339,7 +334,7 @@ static bool ask_inputs(struct session *s, struct request *r, struct span request
 
 	json_iter(&it, requests);
 	while (json_next(&it, &key, &q))
-		if (++n > INPUTS_MAX || !eras_client_can(buf_span(&s->eras->caps), unquoted(json_get(q, "method")), json_get(q, "params"))) {
+		if (++n > INPUTS_MAX || !eras_client_can(buf_span(&s->eras->caps), rpc_method_name(json_get(q, "method")), json_get(q, "params"))) {
 			request_refuse(s, r, ERR_UNSUPPORTED, "The server needs input that this client can not give (elicitation, sampling or roots)", -1);
 			return false;
 		}

@@ -5,6 +5,7 @@
  * reuse with their small buffers, so that a steady flow allocates nothing. */
 #include "core/request.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -158,6 +159,11 @@ static uint64_t id_hash(struct ledger *l, struct span id)
 	return hash_bytes(l->seed, buf_data(&l->key1), l->key1.len);
 }
 
+static bool lies_in(struct span part, struct span text)
+{
+	return (uintptr_t)part.p >= (uintptr_t)text.p && (uintptr_t)part.p < (uintptr_t)text.p + text.n;
+}
+
 static struct span moved(struct span s, const char *from, const char *to)
 {
 	return s.p ? span_make(to + (s.p - from), s.n) : SPAN_NONE;
@@ -200,7 +206,7 @@ int ledger_set_line(struct ledger *l, struct request *r, const struct rpc_msg *m
 	}
 	const char *to = buf_data(&r->line);
 	r->id = moved(m->id, from, to);
-	r->method = moved(m->method, from, to);
+	r->method = lies_in(m->method, m->text) ? moved(m->method, from, to) : m->method;
 	r->params = moved(m->params, from, to);
 	r->is_tool_call = span_is(r->method, "tools/call");
 	r->is_listen = span_is(r->method, "subscriptions/listen");

@@ -7,6 +7,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "wire/json_i.h"
 #include "wire/skip.h"
@@ -21,6 +22,17 @@ enum { JSONRPC, ID, METHOD, PARAMS, RESULT, ERROR, NKEYS };
 static const struct span keys[NKEYS] = {
 	[JSONRPC] = SPAN_INIT("jsonrpc"), [ID] = SPAN_INIT("id"), [METHOD] = SPAN_INIT("method"),
 	[PARAMS] = SPAN_INIT("params"), [RESULT] = SPAN_INIT("result"), [ERROR] = SPAN_INIT("error"),
+};
+
+static const char *const methods[] = {
+	"initialize", "ping", "server/discover", "tools/list", "tools/call", "resources/list", "resources/templates/list", "resources/read",
+	"resources/subscribe", "resources/unsubscribe", "prompts/list", "prompts/get", "completion/complete", "logging/setLevel",
+	"subscriptions/listen", "tasks/get", "tasks/list", "tasks/result", "tasks/update", "tasks/cancel",
+	"roots/list", "sampling/createMessage", "elicitation/create",
+	"notifications/initialized", "notifications/cancelled", "notifications/progress", "notifications/message",
+	"notifications/tools/list_changed", "notifications/resources/list_changed", "notifications/prompts/list_changed",
+	"notifications/roots/list_changed", "notifications/resources/updated", "notifications/elicitation/complete",
+	"notifications/subscriptions/acknowledged",
 };
 
 static const char *not_json_why(enum json_status st)
@@ -99,6 +111,18 @@ static void classify(struct rpc_msg *m, const struct json_member *member)
 		m->kind = m->result.p ? RPC_RESULT : RPC_ERROR;
 }
 
+struct span rpc_method_name(struct span string)
+{
+	struct span raw = json_type(string) == '"' ? span_make(string.p + 1, string.n - 2) : SPAN_NONE;
+
+	if (!raw.n || !memchr(raw.p, '\\', raw.n))
+		return raw;
+	for (size_t i = 0; i < sizeof(methods) / sizeof(*methods); i++)
+		if (json_string_is(string, methods[i]))
+			return span_str(methods[i]);
+	return raw;
+}
+
 /* It may well be JSON: who asked hears of it under the id. */
 static void classify_deep(const char *p, size_t n, struct rpc_msg *m)
 {
@@ -138,8 +162,7 @@ void rpc_parse(const char *p, size_t n, struct rpc_msg *m)
 	m->params = member[PARAMS].value;
 	m->result = member[RESULT].value;
 	m->error = member[ERROR].value;
-	if (json_type(member[METHOD].value) == '"')
-		m->method = span_make(member[METHOD].value.p + 1, member[METHOD].value.n - 2);
+	m->method = rpc_method_name(member[METHOD].value);
 	classify(m, member);
 	/* An answer can be addressed only if the id is one and the only one. */
 	if (m->kind == RPC_INVALID && (member[ID].count > 1 || (json_type(m->id) != '"' && json_type(m->id) != '0')))

@@ -23,7 +23,7 @@ struct rpc_msg {
 	bool has_newline;        /* the text has CR or LF between tokens */
 	struct span text;        /* the message without white space around it */
 	struct span id;          /* raw; SPAN_NONE when absent; `null` is present */
-	struct span method;      /* raw string without quotes (names with escapes are decoded by nobody and match nothing) */
+	struct span method;      /* as rpc_method_name() gives it */
 	struct span params, result, error;
 };
 
@@ -33,8 +33,14 @@ struct rpc_msg {
  * object; a response has exactly one of result and error, and a result has an
  * id (an error may come without one, as MCP 2025-11-25 allows). For RPC_INVALID
  * the id is still given where a usable one stands there. A request that is nested too
- * deeply to be read is RPC_INVALID, too, with its id. All spans point into p. */
+ * deeply to be read is RPC_INVALID, too, with its id. All spans point into p, but for a
+ * method's name that was escaped. */
 void rpc_parse(const char *p, size_t n, struct rpc_msg *m);
+
+/* The name in a JSON string: raw, without quotes; but one of the protocol's that is
+ * escaped, as some writers do with each slash, is plain, in static memory. SPAN_NONE
+ * when it is no string. */
+struct span rpc_method_name(struct span string);
 
 /* Method and, for errors, code; false when the error has no whole-number code. */
 bool rpc_error_code(const struct rpc_msg *m, int64_t *code);

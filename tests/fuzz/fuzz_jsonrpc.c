@@ -21,7 +21,7 @@ static void check_parts(const char *p, size_t n, const struct rpc_msg *m)
 {
 	bool answerable = m->kind == RPC_REQUEST || m->kind == RPC_RESULT;
 
-	MUST(within(m->text, p, n) && within(m->id, p, n) && within(m->method, p, n) && within(m->params, p, n) &&
+	MUST(within(m->text, p, n) && within(m->id, p, n) && (within(m->method, p, n) || !memchr(m->method.p, '\\', m->method.n)) && within(m->params, p, n) &&
 	    within(m->result, p, n) && within(m->error, p, n));
 	MUST((m->why != NULL) == (m->kind == RPC_INVALID || m->kind == RPC_NOT_JSON));
 	MUST((m->status != JSON_OK) == (m->kind == RPC_NOT_JSON) || (m->status == JSON_DEEP && m->kind == RPC_INVALID && m->id.p));

@@ -757,6 +757,46 @@ describe('a modern client on a legacy server', () => {
 	});
 });
 
+describe('writers that escape each slash', () => {
+	const escaped = (v) => (typeof v === 'string' ? v : JSON.stringify(v)).replaceAll('/', '\\/');
+	const escape = ({ srv, br }) => {
+		const say = br.raw.bind(br), accept = srv.accept.bind(srv);
+		br.raw = (line) => say(escaped(line));
+		srv.accept = (ex) => {
+			const json = ex.json.bind(ex), stream = ex.stream.bind(ex);
+			ex.json = (v, o) => json(escaped(v), o);
+			ex.stream = (o) => {
+				const out = stream(o), event = out.event.bind(out);
+				out.event = (e) => event(e.data === undefined ? e : { ...e, data: escaped(e.data) });
+				return out;
+			};
+			accept(ex);
+		};
+	};
+	for (const client of ['2025-11-25', VERSION]) for (const server of ['2025-11-25', VERSION])
+		scenario(`are understood: a client of ${client} on a server of ${server}`, { connect: false, server: { respond: 'sse' } }, async ({ srv, br }) => {
+			escape({ srv, br });
+			if (server === VERSION) modern(srv, { 'tools/call:ask': (ex) => ex.message.params.inputResponses ? text('done') : NEEDS('s'), 'tools/call:slow': (ex) => { ex.slow = ex.stream(); } });
+			const old = client !== VERSION, request = (method, params) => old ? br.request(method, params) : ask(br, method, params);
+			br.handlers['elicitation/create'] = () => given;
+			if (old) await br.connect({ version: client }); else await ask(br, 'server/discover');
+			assert.ok((await request('tools/list', {})).result.tools.length > 3);
+			if (old) await request('resources/subscribe', { uri: 'mem://one' });
+			else { br.cancelled.add('"sub"'); ask(br, 'subscriptions/listen', { notifications: { resourceSubscriptions: ['mem://one'] } }, { id: 'sub' }); await br.notified('notifications/subscriptions/acknowledged'); }
+			if (server === VERSION) (await until(() => srv.seen('subscriptions/listen').find((e) => e.listening?.open && e.message.params.notifications.resourceSubscriptions), 8000, 'a subscription')).listening.tell('notifications/resources/updated', { uri: 'mem://one' });
+			else { await srv.standing(); await srv.sees('resources/subscribe'); srv.notify('notifications/resources/updated', { uri: 'mem://one' }); }
+			assert.equal((await br.notified('notifications/resources/updated'))[0].params.uri, 'mem://one');
+			const first = await request('tools/call', { name: 'ask', arguments: { method: 'elicitation/create', params: FORM } });
+			if (old) assertText(first);
+			else assert.deepEqual(Object.values(first.result.inputRequests), [{ method: 'elicitation/create', params: FORM }]);
+			const slow = request('tools/call', { name: 'slow', arguments: { ms: 9000 } });
+			await srv.sees('tools/call:slow');
+			br.cancel(slow);
+			await until(() => server === VERSION ? srv.seen('tools/call:slow').every((e) => !e.slow.open) : srv.seen('notifications/cancelled').length, 5000, 'the cancellation');
+			if (server === VERSION) assert.deepEqual(srv.wrong.filter((w) => !/initialize/.test(w)), []);
+		});
+});
+
 describe('two eras in one conversation', () => {
 	for (const [name, prepare] of [['a legacy server', () => {}], ['a modern server', modern]]) {
 		scenario(`initialize in the middle of a modern one is refused and not sent (${name})`, { connect: false }, async ({ srv, br }) => {

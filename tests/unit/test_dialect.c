@@ -98,6 +98,7 @@ static void modern_headers_mirror_method_and_name(void **state)
 		{ "tasks/get", "{\"taskId\":\"t\"}", "MCP-Protocol-Version: 2026-07-28\nMcp-Method: tasks/get\nMcp-Name: t\n" },
 		{ "tasks/update", "{\"taskId\":\"t\",\"inputResponses\":{}}", "MCP-Protocol-Version: 2026-07-28\nMcp-Method: tasks/update\nMcp-Name: t\n" },
 		{ "tasks/cancel", "{\"taskId\":\" t\"}", "MCP-Protocol-Version: 2026-07-28\nMcp-Method: tasks/cancel\nMcp-Name: =?base64?IHQ=?=\n" },
+		{ "vendor\\/\\u0078", "{}", "MCP-Protocol-Version: 2026-07-28\nMcp-Method: vendor/x\n" },
 		{ "tools/call", "{\"name\":7}", "MCP-Protocol-Version: 2026-07-28\nMcp-Method: tools/call\n" },
 	};
 	struct core_config c = { 0 };

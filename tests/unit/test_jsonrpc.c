@@ -86,7 +86,7 @@ static void every_text_is_of_one_kind(void **state)
 
 static void the_parts_of_a_message_are_spans_of_it(void **state)
 {
-	const char *text = "\t{" V ",\n\"id\":7,\"method\":\"tools\\/call\",\"params\":{\"a\":[1 ,2]}} ";
+	const char *text = "\t{" V ",\n\"id\":7,\"method\":\"vendor\\/call\",\"params\":{\"a\":[1 ,2]}} ";
 	struct rpc_msg m;
 
 	(void)state;
@@ -95,7 +95,7 @@ static void the_parts_of_a_message_are_spans_of_it(void **state)
 	assert_true(m.has_newline);
 	assert_ptr_equal(m.text.p, text + 1);
 	assert_int_equal(m.text.n, strlen(text) - 2);
-	assert_true(span_is(m.method, "tools\\/call"));
+	assert_true(span_is(m.method, "vendor\\/call"));
 	assert_true(span_is(m.params, "{\"a\":[1 ,2]}"));
 	assert_null(m.result.p);
 	assert_null(m.error.p);
@@ -217,9 +217,25 @@ static void an_id_is_found_in_a_broken_line(void **state)
 	}
 }
 
+static void names_of_the_protocol_are_known_however_they_are_escaped(void **state)
+{
+	static const struct { const char *json, *want; } rows[] = {
+		{ "\"tools/call\"", "tools/call" }, { "\"tools\\/call\"", "tools/call" }, { "\"to\\u006fls\\u002Fcall\"", "tools/call" },
+		{ "\"notifications\\/resources\\/updated\"", "notifications/resources/updated" },
+		{ "\"vendor\\/x\"", "vendor\\/x" }, { "\"tools\\\\/call\"", "tools\\\\/call" }, { "\"\"", "" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++)
+		assert_true(span_is(rpc_method_name(span_str(rows[i].json)), rows[i].want));
+	assert_null(rpc_method_name(SPAN_LIT("7")).p);
+	assert_null(rpc_method_name(SPAN_NONE).p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(names_of_the_protocol_are_known_however_they_are_escaped),
 		cmocka_unit_test(every_text_is_of_one_kind),
 		cmocka_unit_test(the_parts_of_a_message_are_spans_of_it),
 		cmocka_unit_test(an_error_code_is_a_whole_number_or_none),

@@ -378,6 +378,7 @@ void judge_response(struct session *s, struct xfer *x, struct request *r)
 	ef.msg = said;
 	snprintf(what, sizeof(what), "The server or a gateway answered HTTP %d", x->status);
 	f.what = what;
+	f.status = x->status;
 	verdict = verdict_of(&ef);
 	if (verdict == VERDICT_MODERN && eras_outgrown(s, x, r, &m))
 		return;

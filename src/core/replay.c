@@ -12,6 +12,7 @@
 #define MISFITS_BEFORE_PROBE 3
 #define RELIST_TRIES 3
 #define ODD_STEPS 2
+#define PINGS_BELIEVED 2       /* HTTP 500 may come of the ping itself, which some servers do not know */
 
 static const char initialized_line[] = "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}";
 
@@ -312,6 +313,7 @@ static void revived_init(struct session *s, const struct rpc_msg *m)
 	replay_offered(s, m->result, !before[0]);
 	s->force_init = false;
 	s->replay_owed = true;
+	s->failed_probes = 0;
 	s->revived_misfits = 0;
 	if (before[0] && strcmp(before, s->version) != 0) {
 		session_note(s, NOTE_WARN, "the server now speaks protocol %s; the client was told %s", s->version[0] ? s->version : "unknown", before);
@@ -374,6 +376,7 @@ void replay_on_answer(struct session *s, struct request *r, const struct rpc_msg
 			break;
 		}
 		session_succeeded(s);
+		s->failed_probes = 0;
 		probed(s);
 		break;
 	case RQ_INIT:
@@ -415,7 +418,7 @@ static void ping_failed(struct session *s, const struct failure *f)
 		s->ping = NULL;
 		if (f->kind == ERR_BAD_UPSTREAM && !f->may_have_run)
 			eras_disproved(s, NULL);
-	} else if (f->kind != ERR_AUTH_REQUIRED && f->kind != ERR_BAD_UPSTREAM) {
+	} else if (f->kind != ERR_AUTH_REQUIRED && f->kind != ERR_BAD_UPSTREAM && !(f->status == 500 && s->ping_fails)) {
 		s->ping = NULL;
 		keepalive_on_failure(s, f);
 	}
@@ -453,6 +456,9 @@ static void probe_failed(struct session *s, const struct failure *f, bool wrong_
 {
 	if (f->stale && s->stale_steps++ < 2) {
 		replay_begin(s);
+	} else if (s->era == ERA_HTTP && f->status == 500 && (s->ping_fails || s->failed_probes++ >= PINGS_BELIEVED)) {
+		s->ping_fails = s->force_init = true;
+		step_init(s);
 	} else if (f->kind != ERR_BAD_UPSTREAM || f->may_have_run) {
 		init_failed(s, f, wrong_transport);
 	} else if (!eras_disproved(s, NULL)) {
@@ -467,8 +473,10 @@ static void step_failed(struct session *s, enum req_purpose p, const struct fail
 		replayed_failed(s, f);
 	else if (p == RQ_PROBE)
 		probe_failed(s, f, wrong_transport);
-	else if (p == RQ_INIT)
+	else if (p == RQ_INIT) {
+		s->ping_fails = false; /* it was not the ping */
 		init_failed(s, f, wrong_transport);
+	}
 }
 
 void replay_on_failure(struct session *s, struct request *r, const struct failure *f, bool wrong_transport)

@@ -196,6 +196,8 @@ struct session {
 	unsigned discover_breaks;    /* server/discover that was not answered, since one was */
 	unsigned step;               /* REVIVE: enum replay_step */
 	unsigned odd_steps;          /* answers to its steps that were no MCP message */
+	unsigned failed_probes;      /* pings in a row to which it said HTTP 500 */
+	bool ping_fails;             /* HTTP 500 is what a ping gets though a handshake works */
 	int64_t step_ms;             /* twice what the last handshake took: a step may take that, if it is more than STEP_MS */
 	bool replay_owed;            /* the session was made again and has not been told everything yet */
 	struct subscription *step_sub; /* said last; NULL: none so far */
@@ -346,7 +348,7 @@ bool request_repeatable(const struct session *s, const struct request *r);
 /* Ours: an error to the client (or to the purpose), and gone. */
 void request_refuse(struct session *s, struct request *r, enum error_kind k, const char *what, int64_t retry_after_ms);
 /* An attempt ended without an answer; processed: it may have run. Decides and may free r. */
-struct failure { const char *what; bool may_have_run; bool line; int64_t retry_after_ms; enum error_kind kind; bool stale; /* a pooled connection had died */ bool heard; /* by an answer, which speaks for the line */ };
+struct failure { const char *what; bool may_have_run; bool line; int64_t retry_after_ms; enum error_kind kind; bool stale; /* a pooled connection had died */ bool heard; /* by an answer, which speaks for the line */ int status; /* 0: none, or of no interest */ };
 void request_failed(struct session *s, struct request *r, const struct failure *f);
 /* The same for one whose answer can not come any more, and which may have run. */
 void request_unheard(struct session *s, struct request *r);

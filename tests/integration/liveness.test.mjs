@@ -85,6 +85,22 @@ describe('a dead line', { concurrency: 4 }, () => {
 		assert.equal(br.notifications.length, 0);
 	});
 
+	scenario('a server that knows no ping and answers HTTP 500 is used all the same', { args: ['--keepalive', '300ms'] }, async ({ srv, br }) => {
+		const pings = srv.when('ping', (e) => e.reply(500));
+		await br.request('tools/list');
+		await srv.sees('initialize', 2);
+		assertText(await br.call('append'), '1');
+		const before = pings.hits.length;
+		await until(() => pings.hits.length > before + 2);
+		assertText(await br.call('append'), '2');
+		assert.equal(srv.seen('initialize').length, 2);
+		await srv.stop({ forget: true });
+		const waiting = br.call('append');
+		await br.logged(/connection refused/i);
+		await srv.listen(srv.port);
+		assertText(await waiting, '3');
+	});
+
 	scenario('--ping-interval is --keepalive by another name, and 0 means none', { args: ['--ping-interval', '0'] }, async ({ srv }) => {
 		await srv.standing();
 		await never(() => srv.seen('ping').length, 900, 'a ping');

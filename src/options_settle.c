@@ -147,9 +147,10 @@ static int take_url(struct options *o, const struct found *f, struct err *e)
 	if (!text || !*text)
 		return err_set(e, "no URL given");
 	if (!strstr(text, "://"))
-		return err_set(e, "the first argument is neither a command nor a URL that begins with https://");
+		return err_set(e, f->nplain ? "the first argument is neither a command nor a URL that begins with https://" :
+			OPTIONS_PREFIX "URL is no URL that begins with https://");
 	if (url_parse(&o->url, text, &why))
-		return err_set(e, "the URL can not be used: %.200s", why.text);
+		return err_set(e, "%s can not be used: %.200s", f->nplain ? "the URL" : OPTIONS_PREFIX "URL", why.text);
 	if (f->nplain > 1 && take_port(o, f->plain[1], e))
 		return -1;
 	if (f->nplain && url_shows_secret(&o->url) && strings_add(&o->warnings, shown, sizeof(shown) - 1))

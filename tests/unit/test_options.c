@@ -424,6 +424,20 @@ static void commands_take_their_own_arguments(void **state)
 	}
 }
 
+static void a_url_of_the_environment_is_refused_by_its_name(void **state)
+{
+	static const char *const env[][2] = { { "MCP_HOLDFAST_URL=h.example/mcp", NULL }, { "MCP_HOLDFAST_URL=https://a host/", NULL } };
+	struct options o;
+	struct err e;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(env) / sizeof(*env); i++) {
+		assert_int_equal(parse(&o, (const char *const[]){ NULL }, env[i], &e), OPTIONS_BAD);
+		assert_non_null(strstr(e.text, "MCP_HOLDFAST_URL"));
+		options_fini(&o);
+	}
+}
+
 static void help_and_version_work_whatever_else_is_wrong(void **state)
 {
 	const char *env[] = { "MCP_HOLDFAST_HOLD_TIME=nonsense", NULL };
@@ -883,6 +897,7 @@ int main(void)
 		cmocka_unit_test(one_delay_alone_moves_the_other),
 		cmocka_unit_test(a_quota_counts_requests_or_time_or_both),
 		cmocka_unit_test(commands_take_their_own_arguments),
+		cmocka_unit_test(a_url_of_the_environment_is_refused_by_its_name),
 		cmocka_unit_test(help_and_version_work_whatever_else_is_wrong),
 		cmocka_unit_test(bad_usage_is_refused_in_clear_words),
 		cmocka_unit_test(a_proxy_is_one_that_can_be_asked),

@@ -178,7 +178,7 @@ static int make_key(const char *dir, const char *name, const char *path, struct 
 		if (link(aside, path) == 0 || errno == EEXIST)
 			rc = 0;
 		else
-			err_set(e, "the key file can not be made: %s", strerror(errno));
+			err_set(e, "it can not be made: %s", strerror(errno));
 		unlink(aside);
 		sync_dir(dir);
 	}
@@ -190,6 +190,7 @@ static int make_key(const char *dir, const char *name, const char *path, struct 
 int private_key(const char *dir, const char *name, unsigned char key[32], struct err *e)
 {
 	char path[PATH_SIZE];
+	struct err why = { "" };
 	struct buf text;
 	struct stat st;
 	size_t n = 0;
@@ -198,13 +199,15 @@ int private_key(const char *dir, const char *name, unsigned char key[32], struct
 	if (private_dir(dir, e) || snprintf(path, sizeof path, "%s/%s", dir, name) >= (int)sizeof path)
 		return -1;
 	buf_init(&text, 1024);
-	rc = private_read(path, 1024, &text, e);
+	rc = private_read(path, 1024, &text, &why);
 	if (rc == 0)
-		rc = make_key(dir, name, path, e) ? -1 : private_read(path, 1024, &text, e);
+		rc = make_key(dir, name, path, &why) ? -1 : private_read(path, 1024, &text, &why);
 	if (rc == 1 && (stat(path, &st) || (st.st_mode & 077)))
-		rc = err_set(e, "the key file may be read by others; take their rights away (chmod 600)");
+		rc = err_set(&why, "it may be read by others; take their rights away (chmod 600)");
 	if (rc == 1 && (text.len < 64 || sodium_hex2bin(key, 32, buf_data(&text), 64, NULL, &n, NULL) || n != 32))
-		rc = err_set(e, "the key file does not hold 64 hexadecimal digits");
+		rc = err_set(&why, "it does not hold 64 hexadecimal digits");
+	if (rc != 1)
+		err_set(e, "the key file %.150s can not be used: %s", path, why.text);
 	buf_wipe(&text);
 	buf_fini(&text);
 	return rc == 1 ? 0 : -1;

@@ -295,6 +295,12 @@ static void a_key_that_others_may_read_is_refused(void **state)
 	assert_int_equal(chmod(path, 0644), 0);
 	assert_null(store_open(&p->c, &e));
 	assert_non_null(strstr(e.text, "others"));
+	assert_non_null(strstr(e.text, path));
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(mkdir(path, 0700), 0);
+	assert_null(store_open(&p->c, &e));
+	assert_non_null(strstr(e.text, path));
+	assert_int_equal(rmdir(path), 0);
 }
 
 static void a_directory_that_can_not_be_written_is_a_clear_error(void **state)

@@ -30,7 +30,7 @@ static int make_dirs(const char *dir, struct err *e)
 
 		*p = '\0';
 		if (mkdir(path, 0700) && errno != EEXIST)
-			return err_set(e, "a directory can not be made: %s", strerror(errno));
+			return err_set(e, "the directory %.150s can not be made: %s", path, strerror(errno));
 		if (end == '\0')
 			return 0;
 		*p = '/';
@@ -44,11 +44,11 @@ int private_dir(const char *dir, struct err *e)
 	if (!dir || dir[0] != '/')
 		return err_set(e, "there is no directory to keep it in (HOME is not set)");
 	if (stat(dir, &st) && (make_dirs(dir, e) || stat(dir, &st)))
-		return e && e->text[0] ? -1 : err_set(e, "a directory can not be made: %s", strerror(errno));
+		return e && e->text[0] ? -1 : err_set(e, "the directory %.150s can not be made: %s", dir, strerror(errno));
 	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid())
-		return err_set(e, "the directory to keep it in is not one of this user");
+		return err_set(e, "%.150s is no directory of this user", dir);
 	if ((st.st_mode & 077) && chmod(dir, 0700))
-		return err_set(e, "the directory's rights can not be narrowed: %s", strerror(errno));
+		return err_set(e, "the rights of the directory %.150s can not be narrowed: %s", dir, strerror(errno));
 	return 0;
 }
 

@@ -311,7 +311,10 @@ static void a_directory_that_can_not_be_written_is_a_clear_error(void **state)
 
 	c.state_dir = "/dev/null/x";
 	assert_null(store_open(&c, &e));
-	assert_true(e.text[0] != '\0');
+	assert_non_null(strstr(e.text, c.state_dir));
+	c.state_dir = "/dev/null";
+	assert_null(store_open(&c, &e));
+	assert_non_null(strstr(e.text, c.state_dir));
 	c.state_dir = NULL;
 	assert_null(store_open(&c, &e));
 }

@@ -175,17 +175,11 @@ static int check_files(const struct options *o, struct err *e)
 	return 0;
 }
 
-/* Certificates named by the environment: the first replaces the system's, the
- * second adds to them. A file that is not there is left out, as others do. */
+/* A file of certificates that is not there is left out, as others do. */
 static int take_certificates(struct options *o, struct err *e)
 {
-	const char *bundle = env_get(o->envp, "SSL_CERT_FILE", strlen("SSL_CERT_FILE"));
 	const char *extra = env_get(o->envp, "NODE_EXTRA_CA_CERTS", strlen("NODE_EXTRA_CA_CERTS"));
-	if (!o->cacert && bundle && *bundle && !access(bundle, R_OK)) {
-		o->cacert = strdup(bundle);
-		if (!o->cacert)
-			return options_no_memory(e);
-	}
+
 	if (!extra || !*extra)
 		return 0;
 	if (access(extra, R_OK)) {

@@ -41,6 +41,15 @@ static const char *dir_of(const struct http_trust *t)
 	return t->pinned ? NULL : t->dir ? t->dir : curl_version_info(CURLVERSION_NOW)->capath;
 }
 
+/* What a profile or a container sets for all programs is often no choice. */
+static bool is_usual(const char *file)
+{
+	const char *usual = curl_version_info(CURLVERSION_NOW)->cainfo;
+	struct stat a, b;
+
+	return usual && stat(usual, &a) == 0 && stat(file, &b) == 0 && is_same_file(&a, &b);
+}
+
 static void lose_extra(struct http_trust *t)
 {
 	log_warn("certificates of NODE_EXTRA_CA_CERTS can not be read; going on without them");
@@ -76,11 +85,9 @@ static bool is_changed(const struct stat *a, const struct stat *b)
 /* What a user has named is read at once, so that trouble with it is told. */
 static bool can_wait(const struct http_trust *t)
 {
-	const char *usual = curl_version_info(CURLVERSION_NOW)->cainfo;
-	struct stat seen;
+	const char *file = file_of(t);
 
-	look(usual, &seen);
-	return dir_of(t) && usual && is_same_file(&seen, &t->file_seen) && access(usual, R_OK) == 0;
+	return dir_of(t) && file && is_usual(file) && access(file, R_OK) == 0;
 }
 
 /* False when a part of it can not be read. The flags are those that libcurl sets on
@@ -308,13 +315,15 @@ static CURLcode setup_names(CURL *easy, const struct http_trust *t, bool proxy)
 
 void http_trust_load(struct http_trust *t, const char *cacert)
 {
+	const char *named = http_env("SSL_CERT_FILE");
+
 	if (t->loaded)
 		return;
 	t->loaded = true;
-	t->pinned = cacert != NULL;
 	buf_init(&t->blob, CA_MAX);
-	t->file = cacert ? cacert : http_env("SSL_CERT_FILE");
+	t->file = cacert ? cacert : named && access(named, R_OK) == 0 ? named : NULL;
 	t->dir = cacert ? NULL : http_env("SSL_CERT_DIR");
+	t->pinned = cacert || (t->file && !t->dir && !is_usual(t->file));
 	t->extra = http_env("NODE_EXTRA_CA_CERTS");
 	share(t);
 	if (!t->store)

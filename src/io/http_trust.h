@@ -1,5 +1,6 @@
 /* Trust anchors: --cacert, else SSL_CERT_FILE and SSL_CERT_DIR, else what libcurl
- * was built with; certificates in NODE_EXTRA_CA_CERTS come on top of that. */
+ * was built with; certificates in NODE_EXTRA_CA_CERTS come on top of that. A file that
+ * is named alone stands alone, unless it is the system's. */
 #ifndef IO_HTTP_TRUST_H
 #define IO_HTTP_TRUST_H
 
@@ -13,7 +14,7 @@
 
 struct http_trust {
 	bool loaded;
-	bool pinned;                    /* by --cacert: no directory counts, libcurl's own neither */
+	bool pinned;                    /* to the file: no directory counts, libcurl's own neither */
 	const char *file, *dir, *extra; /* borrowed; NULL: libcurl's own, and no extra ones */
 	struct x509_store_st *store;    /* what all connections share; NULL: libcurl reads for itself */
 	bool whole;                     /* the file has been read into it, too */

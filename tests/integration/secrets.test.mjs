@@ -521,6 +521,18 @@ describe('TLS, proxies and sockets', { concurrency: 2 }, () => {
 	const bundle = path.join(scratch, 'bundle.pem');
 	const authority = (n) => execFileSync('openssl', ['req', '-x509', '-key', 'ca.key', '-days', '2', '-subj', `/CN=Authority ${n}`], { cwd: scratch, stdio: 'pipe' });
 	fs.writeFileSync(bundle, [fs.readFileSync(made.ca), ...Array.from({ length: 100 }, (_, n) => authority(n))].join('\n'));
+	const foreign = path.join(scratch, 'foreign.pem'), beside = path.join(scratch, 'beside');
+	fs.writeFileSync(foreign, authority('foreign'));
+	fs.mkdirSync(beside);
+	fs.copyFileSync(made.ca, path.join(beside, hashed(made.ca)));
+	scenario('SSL_CERT_DIR counts beside SSL_CERT_FILE', { server: secure, env: { SSL_CERT_FILE: foreign, SSL_CERT_DIR: beside } }, async ({ br }) => {
+		assertResult(await br.request('tools/list'));
+	});
+	scenario('SSL_CERT_DIR does not count beside --cacert', { server: secure, env: { SSL_CERT_DIR: beside }, args: ['--cacert', foreign, '--max-retries', '0'], connect: false }, async ({ br }) => {
+		assertFailure(await br.request('initialize', { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'c', version: '1' } }));
+		assert.match(br.stderr, /certificate/);
+	});
+
 	scenario('a hundred authorities are held once, not for each connection', { server: secure, env: { SSL_CERT_FILE: bundle } }, async ({ srv, br }) => {
 		await srv.standing();
 		await br.call('echo');

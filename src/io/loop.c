@@ -462,13 +462,15 @@ fail:
 
 static int signal_catch(struct loop *l, int signo)
 {
-	struct sigaction sa = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+	struct sigaction sa = { .sa_handler = on_signal, .sa_flags = SA_RESTART }, was;
 	sigset_t set;
 
 	if (l->nsaved == LOOP_SIGNALS) {
 		errno = EINVAL;
 		return -1;
 	}
+	if (signo == SIGHUP && sigaction(signo, NULL, &was) == 0 && was.sa_handler == SIG_IGN)
+		return 0;
 	sigemptyset(&sa.sa_mask);
 	if (sigaction(signo, &sa, &l->saved[l->nsaved].old) < 0)
 		return -1;

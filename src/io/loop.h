@@ -34,7 +34,8 @@ int64_t loop_now_us(void);
 int64_t loop_boot_now(void);
 /* Seconds since the epoch, for Retry-After dates and expiries. */
 int64_t loop_wall_now(void);
-/* From now on these signals are collected instead of acted on. 0 or -1. */
+/* From now on these signals are collected instead of acted on, but for a SIGHUP that
+ * is ignored, as below nohup(1). 0 or -1. */
 int loop_signals(struct loop *l, const int *signals, int n, struct err *e);
 /* Takes one collected signal; 0 when there is none. */
 int loop_next_signal(struct loop *l);

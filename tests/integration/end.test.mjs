@@ -102,6 +102,15 @@ describe('the end', { concurrency: 4 }, () => {
 		});
 	}
 
+	scenario('SIGHUP means nothing where it was ignored at the start', { connect: false }, async ({ srv, bridge }) => {
+		const b = bridge(['-c', 'trap "" HUP; exec "$@"', 'sh', BINARY, srv.url, ...QUICK], { command: '/bin/sh' });
+		await b.connect();
+		b.signal('SIGHUP');
+		assertText(await b.call('echo', { text: 'here' }), 'here');
+		b.signal('SIGTERM');
+		assert.equal((await b.exited()).code, 128 + 15);
+	});
+
 	scenario('a signal ends within 1 s though the client reads nothing and nothing is answered', {}, async ({ srv, br }) => {
 		const text = 'x'.repeat(100000);
 		br.child.stdout.pause();

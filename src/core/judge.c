@@ -190,10 +190,7 @@ bool judge_redirect(struct session *s, struct xfer *x, struct request *r)
 	struct url to;
 	bool followed = false;
 
-	bool get = x->kind == XF_STREAM || x->kind == XF_RESUME;
-	bool keeps_method = x->status == 307 || x->status == 308;
-
-	if (x->kind == XF_REQUEST || (!keeps_method && !(get && x->status >= 301 && x->status <= 303)))
+	if ((x->status != 307 && x->status != 308) || x->kind == XF_REQUEST)
 		return false;
 	if (redirect_target(s, x, &to) == 0) {
 		struct span url = span_str(to.text);

@@ -230,10 +230,4 @@ describe('HTTP+SSE behind a redirect', () => {
 		assertText(await br.call('echo', { text: 'a' }), 'a');
 		await until(() => srv.exchanges.some((e) => e.path === '/message' && e.kind === 'notifications/initialized'), 3000, 'initialized');
 	});
-
-	for (const status of [301, 302, 303])
-		scenario(`a stream that a GET finds behind ${status} is followed`, { server: { mode: 'sse' }, url: (srv) => `${srv.origin}/events`,
-			before: ({ srv }) => { srv.when((e) => e.path === '/events', (e) => (e.method === 'GET' ? e.reply(status, { Location: '/sse' }) : e.reply(405))); } }, async ({ br }) => {
-			assertText(await br.call('echo', { text: 'a' }), 'a');
-		});
 });

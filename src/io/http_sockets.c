@@ -39,6 +39,10 @@
 #define MISSED_RETRY_MS 100
 #define KEPT_LEAST_MS 2500 /* what is closed sooner was hardly closed for being idle */
 #define KEPT_SAME_MS 1000
+#define HASTY_MS 1000      /* closed within this time after an answer */
+#define HASTY_APART_MS 5   /* a server that ends closes all at once, and only that */
+#define HASTY_MANY 3
+#define BRIEF_MS 60000     /* how long that is believed */
 #define GIVE_UP_READS 16
 
 /* Clears, then sets. The table grows only to set something. */
@@ -198,12 +202,38 @@ int http_sockets_on_close(void *arg, curl_socket_t fd)
 	return close(fd);
 }
 
+static void closed_hastily(struct http_sockets *s, int64_t now)
+{
+	if (now - s->hasty_at < HASTY_APART_MS)
+		return;
+	s->hasty_at = now;
+	if (s->hasty < HASTY_MANY && ++s->hasty == HASTY_MANY)
+		log_debug("the server closes each connection after its answer; none is used again for a while");
+}
+
+void http_sockets_reused(struct http_sockets *s, bool alive)
+{
+	if (alive)
+		s->hasty = 0;
+	else
+		closed_hastily(s, loop_now());
+}
+
+bool http_sockets_brief(struct http_sockets *s)
+{
+	if (s->hasty == HASTY_MANY && loop_now() - s->hasty_at >= BRIEF_MS)
+		s->hasty--; /* the next one shows */
+	return s->hasty == HASTY_MANY && !s->multiplexed;
+}
+
 /* A server that ends closes all at once, and at any time: what counts is that
  * two were idle for the same time when they were closed at different times. */
 static void learn_kept(struct http_sockets *s, const struct http_socket *x)
 {
 	int64_t now = loop_now(), idle = now - x->left_at;
 
+	if (x->left_at && !(x->state & FD_FOREIGN) && idle < HASTY_MS)
+		closed_hastily(s, now);
 	if (!x->left_at || (x->state & FD_FOREIGN) || idle < KEPT_LEAST_MS || now - s->closed_at < KEPT_SAME_MS)
 		return;
 	if (idle - s->idle_ms < KEPT_SAME_MS && s->idle_ms - idle < KEPT_SAME_MS)

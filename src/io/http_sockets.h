@@ -22,6 +22,8 @@ struct http_sockets {
 	int64_t idle_ms;      /* how long the connection was idle that the server closed last, */
 	int64_t closed_at;    /* and when it did so */
 	int64_t kept_ms;      /* how long the server keeps an idle connection, as far as was seen; 0: nothing was */
+	unsigned hasty;       /* connections in a row that the server closed, unasked, right after an answer */
+	int64_t hasty_at;     /* the last of them */
 	bool multiplexed;     /* HTTP/2 may be spoken: a connection that is idle has things to say */
 	struct http_socket *fd; /* by descriptor */
 	size_t n;
@@ -45,6 +47,13 @@ bool http_sockets_event(struct http_sockets *s, const struct loop_event *ev, cur
 int64_t http_sockets_deadline(const struct http_sockets *s);
 /* To be called at that time. */
 void http_sockets_retry(struct http_sockets *s, int64_t now);
+
+/* An answer has come on a connection that was used before, or the connection was
+ * found dead and nobody knows what became of the request. */
+void http_sockets_reused(struct http_sockets *s, bool alive);
+/* True while the server closes each connection after its answer without saying so
+ * ("Connection: close", RFC 9112, section 9.6): none is to be used again. */
+bool http_sockets_brief(struct http_sockets *s);
 
 /* Says of a socket that is not watched that it is in use all the same. */
 void http_sockets_hold(struct http_sockets *s, curl_socket_t fd, bool hold);

@@ -366,6 +366,7 @@ int transfer_prepare(struct transfer *t, const struct http_request *rq, struct e
 	int64_t timeout = rq->timeout_ms < INT32_MAX ? rq->timeout_ms : INT32_MAX;
 	long reuse = t->flags & HTTP_FOREIGN ? REUSE_MOST : reuse_up_to(t->hub);
 	struct http_always always = t->hub->always;
+	bool brief = !(t->flags & HTTP_FOREIGN) && http_sockets_brief(&t->hub->sockets);
 	CURLcode rc = CURLE_OK;
 
 	t->token = rq->token;
@@ -399,6 +400,11 @@ int transfer_prepare(struct transfer *t, const struct http_request *rq, struct e
 	if (reuse != t->reuse_s)
 		SET(CURLOPT_MAXAGE_CONN, reuse);
 	t->reuse_s = reuse;
+	if (brief != t->brief) {
+		SET(CURLOPT_FRESH_CONNECT, (long)brief);
+		SET(CURLOPT_FORBID_REUSE, (long)brief);
+	}
+	t->brief = brief;
 #undef SET
 	if (rc == CURLE_OK)
 		rc = set_method(t, rq);
@@ -411,6 +417,16 @@ static void judge_collected(struct transfer *t)
 	t->cut = t->result.outcome == HTTP_RESET && !(t->flags & HTTP_FOREIGN);
 	if (t->result.outcome != HTTP_OK && !t->cut)
 		drop_bytes(t);
+}
+
+/* What the end of one transfer says for the next ones. */
+static void learn_line(struct transfer *t)
+{
+	const struct http_result *r = &t->result;
+
+	t->hub->unreached = r->outcome == HTTP_CONNECT || r->outcome == HTTP_TLS;
+	if (r->reused && (t->clean || (r->outcome == HTTP_RESET && !r->got_bytes)))
+		http_sockets_reused(&t->hub->sockets, t->clean);
 }
 
 void transfer_finish(struct transfer *t, CURLcode code)
@@ -426,7 +442,7 @@ void transfer_finish(struct transfer *t, CURLcode code)
 	if (code == CURLE_BAD_CONTENT_ENCODING && !(t->flags & HTTP_FOREIGN))
 		t->hub->always.accept_encoding = NULL; /* some name a charset there: what others take as it is, we do from now on */
 	if (!(t->flags & HTTP_FOREIGN))
-		t->hub->unreached = result.outcome == HTTP_CONNECT || result.outcome == HTTP_TLS;
+		learn_line(t);
 	if (t->collect)
 		judge_collected(t);
 	t->done = true;

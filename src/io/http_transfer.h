@@ -46,6 +46,7 @@ struct transfer {
 	struct http_url *url;    /* what the handle is set to; NULL: it has been told by text */
 	uint64_t token;
 	unsigned flags;
+	bool brief;              /* it takes a connection of its own */
 	bool tls_ready;          /* the easy handle knows the trust anchors */
 	bool decodes;            /* it takes content codings off */
 	bool in_multi;

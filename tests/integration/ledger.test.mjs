@@ -122,6 +122,16 @@ describe('a call with effects', { concurrency: 4 }, () => {
 		assertText(await br.call('append'), '1');
 	});
 
+	scenario('is not sent on a connection that the server closes after each answer, once that was seen', { server: { standing: false }, args: ['--tool-errors', 'protocol'] }, async ({ srv, br }) => {
+		srv.when('tools/call', (e) => { srv.count(e.tool); e.result({ content: [{ type: 'text', text: 'done' }] }); setImmediate(() => e.connection.socket.end()); });
+		for (let i = 0; !br.stderr.includes('none is used again for a while'); i++) {
+			assert.ok(i < 100, 'never seen');
+			await br.call('echo');
+		}
+		for (let i = 0; i < 60; i++) assertText(await br.call('append'), 'done');
+		assert.equal(srv.ran('append'), 60);
+	});
+
 	scenario('that times out is answered and not sent again', { args: ['--request-timeout', '500ms', '--tool-errors', 'protocol'] }, async ({ srv, br }) => {
 		srv.first('tools/call:append', (e) => { srv.count('append'); e.silence(); });
 		const { data } = assertOwnError(await br.call('append'));
@@ -149,8 +159,6 @@ describe('a call with effects', { concurrency: 4 }, () => {
 const CUT_BEHIND = {
 	'a Content-Length that is too large': (e, text) => e.write(`HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: ${text.length + 100}\r\n\r\n${text}`),
 	'the last chunk missing': (e, text) => e.write(`HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n${text.length.toString(16)}\r\n${text}\r\n`),
-	'an event that no empty line ends': (e, text) => e.write(`HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: ${text}\n`),
-	'an event whose line does not end': (e, text) => e.write(`HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nid: 7\ndata: ${text}`),
 };
 
 describe('an answer that is complete', { concurrency: 4 }, () => {

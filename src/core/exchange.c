@@ -277,22 +277,6 @@ static void request_done(struct session *s, struct xfer *x, struct request *r, c
 	}
 }
 
-/* The stream ended within an event: an answer that is complete counts all the same. */
-static void take_unfinished(struct session *s, struct xfer *x)
-{
-	struct rpc_msg m;
-	struct buf own; /* the transfer may be gone before the bytes are done with */
-
-	if (!x->sse || !sse_unfinished(&x->parser).n)
-		return;
-	buf_init(&own, SIZE_MAX);
-	sse_take_data(&x->parser, &own);
-	rpc_parse(buf_data(&own), own.len, &m);
-	if (m.kind == RPC_RESULT || m.kind == RPC_ERROR)
-		exchange_parsed(s, x->rq, m);
-	buf_fini(&own);
-}
-
 void session_on_done(struct session *s, uint64_t token, const struct http_result *res, int64_t now)
 {
 	struct xfer *x = xfer_find(s, token);
@@ -303,10 +287,6 @@ void session_on_done(struct session *s, uint64_t token, const struct http_result
 	s->now = now;
 	if (!x)
 		return;
-	take_unfinished(s, x);
-	x = xfer_find(s, token);
-	if (!x)
-		goto gone;
 	r = x->rq;
 	x->rq = NULL;
 	/* Of these the head has said all that is to be known. */
@@ -344,7 +324,6 @@ void session_on_done(struct session *s, uint64_t token, const struct http_result
 done:
 	s->detail[0] = '\0';
 	xfer_free(s, x);
-gone:
 	session_pump(s);
 	session_check_drained(s);
 }

@@ -348,10 +348,3 @@ void sse_take_data(struct sse *s, struct buf *out)
 {
 	buf_move(out, &s->data);
 }
-
-struct span sse_unfinished(const struct sse *s)
-{
-	bool is_message = s->type.len == 0 || span_is(buf_span(&s->type), "message");
-
-	return s->has_data && is_message && !s->yielded && !s->overflow ? buf_span(&s->data) : SPAN_NONE;
-}

@@ -47,12 +47,7 @@ void sse_restart(struct sse *s);
  * its id and retry count; one whose data is empty IS given (data.n == 0) if it
  * carried a data field. */
 int sse_next(struct sse *s, const char **p, size_t *n, struct sse_event *ev);
-/* The data so far of an event that the end of the stream has cut off, nothing when
- * there is none or it is not a message. The standard discards such an event; who
- * can tell from the data itself that it is complete need not. Lives until the next call. */
-struct span sse_unfinished(const struct sse *s);
-/* After sse_next() gave 1 and the event's data is the parser's, or for what
- * sse_unfinished() gave: takes its block instead of copying it. */
+/* After sse_next() gave 1 and the event's data is the parser's: takes its block instead of copying it. */
 void sse_take_data(struct sse *s, struct buf *out);
 
 #endif

@@ -277,37 +277,6 @@ static void data_can_be_taken_without_a_copy(void **state)
 	sse_fini(&s);
 }
 
-/* What is left of an event when the stream ends behind the bytes. */
-static void rest_is(const char *bytes, const char *rest)
-{
-	struct sse_event ev;
-	struct sse s;
-	size_t n = strlen(bytes);
-
-	sse_init(&s, 100);
-	while (n > 0)
-		(void)sse_next(&s, &bytes, &n, &ev);
-	assert_true(span_eq(sse_unfinished(&s), span_str(rest)));
-	sse_fini(&s);
-}
-
-static void the_data_of_an_event_that_is_cut_off_can_be_seen(void **state)
-{
-	(void)state;
-	rest_is("", "");
-	rest_is("data: a", "a");
-	rest_is("data: a\n", "a");
-	rest_is("data: a\r\n", "a");
-	rest_is("data: a\ndata: b\n", "a\nb");
-	rest_is("data: a\nid: 7", "a");
-	rest_is("event: message\ndata: a\n", "a");
-	rest_is("event: ping\ndata: a\n", "");
-	rest_is("data: a\n\n", "");
-	rest_is("data: a\n\ndata: b", "b");
-	rest_is("data: a\n\ndat", "");
-	rest_is("data: 0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789x\n", "");
-}
-
 static void a_large_event_comes_in_many_pieces(void **state)
 {
 	const size_t total = (size_t)3 << 20, piece = 16384;
@@ -350,7 +319,6 @@ int main(void)
 		cmocka_unit_test(an_event_too_large_is_skipped_and_the_next_one_given),
 		cmocka_unit_test(an_id_counts_only_when_its_event_was_complete),
 		cmocka_unit_test(data_can_be_taken_without_a_copy),
-		cmocka_unit_test(the_data_of_an_event_that_is_cut_off_can_be_seen),
 		cmocka_unit_test(a_large_event_comes_in_many_pieces),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

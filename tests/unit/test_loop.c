@@ -212,6 +212,7 @@ static void signals_are_collected_in_order_and_end_the_wait(void **state)
 	int p[2];
 
 	(void)state;
+	signal(SIGHUP, SIG_DFL); /* whatever started the test */
 	assert_int_equal(loop_signals(l, watched, 3, &e), 0);
 	assert_int_equal(loop_next_signal(l), 0);
 	raise(SIGTERM);
@@ -244,6 +245,24 @@ static void signals_are_collected_in_order_and_end_the_wait(void **state)
 	close(p[0]);
 	close(p[1]);
 	loop_free(l);
+}
+
+static void a_hangup_that_was_ignored_stays_so(void **state)
+{
+	static const int watched[] = { SIGHUP, SIGTERM };
+	struct loop *l = fresh();
+	struct err e;
+
+	(void)state;
+	signal(SIGHUP, SIG_IGN);
+	assert_int_equal(loop_signals(l, watched, 2, &e), 0);
+	raise(SIGHUP);
+	raise(SIGTERM);
+	assert_int_equal(loop_wait(l, 0, ev, MANY), 0);
+	assert_int_equal(loop_next_signal(l), SIGTERM);
+	assert_int_equal(loop_next_signal(l), 0);
+	loop_free(l);
+	signal(SIGHUP, SIG_DFL);
 }
 
 static void a_signal_that_was_blocked_is_collected(void **state)
@@ -317,6 +336,7 @@ int main(void)
 		cmocka_unit_test(nobody_starves_when_more_are_ready_than_fit),
 		cmocka_unit_test(a_deadline_ends_the_wait_and_not_before),
 		cmocka_unit_test(signals_are_collected_in_order_and_end_the_wait),
+		cmocka_unit_test(a_hangup_that_was_ignored_stays_so),
 		cmocka_unit_test(a_signal_that_was_blocked_is_collected),
 		cmocka_unit_test(a_freed_loop_gives_the_signals_back),
 		cmocka_unit_test(without_descriptors_there_is_no_loop_and_a_reason),

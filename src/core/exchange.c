@@ -289,7 +289,7 @@ void session_on_done(struct session *s, uint64_t token, const struct http_result
 		return;
 	r = x->rq;
 	x->rq = NULL;
-	/* Of these the head has said all that is to be known. */
+	/* All that is to be known has been said; that the body was cut short tells nothing. */
 	if (x->conclusive || x->status == 401 || x->insufficient_scope) {
 		whole.outcome = HTTP_OK;
 		res = &whole;

@@ -138,19 +138,32 @@ static void wants_auth(struct session *s, struct xfer *x, struct request *r)
 	request_refuse(s, r, ERR_AUTH_REQUIRED, text, session_auth_pause(s));
 }
 
-/* Where the redirect leads that x was answered with: 0, or -1 when it must not be
- * followed (to another origin, or round and round). */
-static int redirect_target(struct session *s, const struct xfer *x, struct url *to)
+enum leads { NOWHERE, ELSEWHERE, WITHIN }; /* the origin */
+
+/* Where the redirect leads that x was answered with. */
+static enum leads location(struct session *s, const struct xfer *x, struct url *to)
 {
+	enum leads leads = NOWHERE;
 	struct url base;
 	struct err e;
-	int rc = -1;
 
 	memset(&base, 0, sizeof(base));
 	memset(to, 0, sizeof(*to));
-	if (x->location.len && x->redirects < MAX_REDIRECTS && url_parse(&base, s->url, &e) == 0 &&
-	    url_resolve(to, &base, buf_span(&x->location), &e) == 0) {
-		rc = url_same_origin(&base, to) ? 0 : -1;
+	if (x->location.len && url_parse(&base, s->url, &e) == 0 && url_resolve(to, &base, buf_span(&x->location), &e) == 0)
+		leads = url_same_origin(&base, to) ? WITHIN : ELSEWHERE;
+	url_fini(&base);
+	return leads;
+}
+
+/* The same where it may be followed: 0, or -1 when not (to another origin, or round
+ * and round). */
+static int redirect_target(struct session *s, const struct xfer *x, struct url *to)
+{
+	enum leads leads = location(s, x, to);
+	int rc = -1;
+
+	if (leads != NOWHERE && x->redirects < MAX_REDIRECTS) {
+		rc = leads == WITHIN ? 0 : -1;
 		if (rc != 0)
 			session_note(s, NOTE_WARN, "not following a redirect to another origin: %s", to->origin);
 		else if (!s->redirect_told)
@@ -158,7 +171,6 @@ static int redirect_target(struct session *s, const struct xfer *x, struct url *
 				"a round trip each time (`mcp-holdfast doctor` shows it)", x->status);
 		s->redirect_told |= rc == 0;
 	}
-	url_fini(&base);
 	return rc;
 }
 
@@ -218,23 +230,18 @@ bool judge_redirect(struct session *s, struct xfer *x, struct request *r)
 	return followed;
 }
 
-/* A redirect that would turn a POST into a GET. Where it leads is for the user: a
- * model might go there. */
+/* A redirect that would turn a POST into a GET. Where it leads is for the user, since
+ * a model might go there; and only the origin, for a path may hold a key. */
 static bool tell_moved(struct session *s, const struct xfer *x)
 {
-	struct url base, to;
-	struct err e;
-	bool told = false;
+	struct url to;
+	enum leads leads = location(s, x, &to);
 
-	memset(&base, 0, sizeof(base));
-	memset(&to, 0, sizeof(to));
-	if (x->location.len && url_parse(&base, s->url, &e) == 0 && url_resolve(&to, &base, buf_span(&x->location), &e) == 0) {
-		session_note(s, NOTE_WARN, "not following a redirect of a POST (HTTP %d): %s%s", x->status, to.origin, to.path);
-		told = true;
-	}
+	if (leads != NOWHERE)
+		session_note(s, NOTE_WARN, "not following a redirect of a POST (HTTP %d) to %s%s", x->status,
+			leads == WITHIN ? "another path of " : "", to.origin);
 	url_fini(&to);
-	url_fini(&base);
-	return told;
+	return leads != NOWHERE;
 }
 
 /* x: NULL when its head is not known any more. */
@@ -243,8 +250,8 @@ static void rejected(struct session *s, const struct xfer *x, int status, struct
 	char what[200];
 
 	if (x && tell_moved(s, x))
-		snprintf(what, sizeof(what), "The server answered that it has moved (HTTP %d); the log of the bridge names the address, which may be the URL "
-			"that the user should configure", status);
+		snprintf(what, sizeof(what), "The server answered that it has moved (HTTP %d); the log of the bridge says where to, and the user may have to "
+			"change the URL", status);
 	else
 		snprintf(what, sizeof(what), "The server refused the request (HTTP %d)", status);
 	if (r->purpose != RQ_CLIENT && r->purpose != RQ_HANDSHAKE) {

@@ -10,7 +10,6 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #ifdef HAVE_LIBSSL
@@ -21,6 +20,7 @@
 
 #include "base/log.h"
 #include "io/http_setup.h"
+#include "io/loop.h"
 
 #define CA_MAX ((size_t)16 * 1024 * 1024)
 #define FILE_PIECE ((size_t)16 * 1024)
@@ -146,7 +146,7 @@ static void follow_files(struct http_trust *t)
 	if (!store_make(&now))
 		return;
 	now.doubted = false;
-	now.changed_s = time(NULL);
+	now.changed_s = loop_wall_now();
 	X509_STORE_free(t->store);
 	*t = now;
 }

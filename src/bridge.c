@@ -63,7 +63,6 @@ struct bridge {
 	int64_t behind_until;  /* what came while we were stopped, or the client did not read, is being taken; 0: it is */
 	unsigned late_turns;   /* of the loop, since it was not behind */
 	int64_t eof_at;
-	int64_t token_by;      /* until then a token that is being got from the start on is waited for; 0: it is not */
 	size_t unread;         /* of our output, when that was looked at last; while ending */
 	bool answered;         /* the client has got something */
 	int64_t trim_at;       /* when nothing happens until then, what start-up alone touched is let go; 0: done, or too early */
@@ -365,21 +364,13 @@ static void take_http(struct bridge *b)
 	}
 }
 
-/* A server that lets strangers in, too, is not to take the first request for one of theirs. */
-static bool awaits_token(struct bridge *b)
-{
-	if (b->auth_state != AUTH_RUNNING || b->now >= b->token_by)
-		b->token_by = 0;
-	return b->token_by != 0;
-}
-
 static void take_stdin(struct bridge *b)
 {
 	struct span line;
 	struct buf big;
 	enum stdio_line got;
 
-	while (!b->ending && !awaits_token(b) && session_wants_input(b->session) && (got = stdio_next(b->io, &line)) != STDIO_NONE) {
+	while (!b->ending && session_wants_input(b->session) && (got = stdio_next(b->io, &line)) != STDIO_NONE) {
 		buf_init(&big, SIZE_MAX);
 		log_trace("from client: %.*s", (int)(line.n < TRACE_BYTES ? line.n : TRACE_BYTES), line.p);
 		if (got != STDIO_LINE) {
@@ -547,17 +538,16 @@ static int64_t bridge_deadline(const struct bridge *b)
 		t = sooner(t, report_deadline(b->report, b->now));
 	t = sooner(t, memory_deadline(b->memory));
 	t = sooner(t, b->trim_at);
-	t = sooner(t, b->token_by);
 	return b->ending ? sooner(t, b->end_by) : t;
 }
 
 /* Something can be taken without waiting: a full output stood in the way, and
  * may just have been written. */
-static bool bridge_busy(struct bridge *b)
+static bool bridge_busy(const struct bridge *b)
 {
 	if (http_pending(b->http) && stdio_queued(b->io) < OUT_HIGH_WATER)
 		return true;
-	return stdio_pending(b->io) && session_wants_input(b->session) && !awaits_token(b) && !b->ending;
+	return stdio_pending(b->io) && session_wants_input(b->session) && !b->ending;
 }
 
 /* All is said: true when it is written too, or nobody reads it, and what a
@@ -683,8 +673,6 @@ static int bridge_open(struct bridge *b, struct err *e)
 	seed.log_level = log_wants(LOG_TRACE) ? LOG_TRACE : log_wants(LOG_DEBUG) ? LOG_DEBUG : log_wants(LOG_INFO) ? LOG_INFO : LOG_WARN;
 	b->now = loop_now();
 	b->clock_gap = loop_boot_now() - b->now;
-	if (b->auth_state == AUTH_RUNNING)
-		b->token_by = b->now + b->o->core.initialize_wait_ms;
 	b->session = session_new(&b->o->core, &seed, b->o->url.text, b->now, loop_wall_now());
 	if (!b->session)
 		return err_set(e, "out of memory");

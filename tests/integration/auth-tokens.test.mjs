@@ -358,30 +358,6 @@ describe('tokens', { concurrency: 2 }, () => {
 		}, { protect: { accept: (t) => t === good } });
 	});
 
-	it('the first request waits for the token command, where the server would let strangers in, too', { timeout: 60000 }, async () => {
-		const srv = await Server.start(), scratch = scratchDirectory(), bridges = [];
-		const script = path.join(scratch, 'give'), gate = path.join(scratch, 'gate');
-		fs.writeFileSync(script, `#!/bin/sh\nwhile [ ! -e "${gate}" ]; do sleep 0.05; done\necho cmd-token-late\n`, { mode: 0o700 });
-		const start = (...args) => { const b = new Bridge([srv.url, ...QUICK, '--token-command', script, ...args], { scratch }); bridges.push(b); return b; };
-		try {
-			const waits = start('--initialize-wait', '20s');
-			const answer = waits.connect();
-			await never(() => srv.exchanges.length, 300, 'a request');
-			fs.writeFileSync(gate, '');
-			await answer;
-			assert.equal(srv.seen('initialize')[0].headers.authorization, 'Bearer cmd-token-late');
-			fs.rmSync(gate);
-			const goesOn = start('--initialize-wait', '200ms');
-			await goesOn.connect();
-			assert.equal(srv.seen('initialize')[1].headers.authorization, undefined);
-			fs.writeFileSync(gate, '');
-			for (const b of bridges) await b.finish();
-		} finally {
-			for (const b of bridges) await b.destroy();
-			await srv.stop();
-		}
-	});
-
 	it('a token command is run without a shell, and again on a 401', { timeout: 60000 }, () => {
 		let good = 'cmd-token-1';
 		return together(async ({ guard, scratch, bridge }) => {

@@ -1,5 +1,5 @@
 // Sessions that are lost: how that is told, and what is said again.
-import { assert, assertFailure, assertResult, assertText, describe, never, scenario, until } from '../lib/scenario.mjs';
+import { assert, assertFailure, assertOwnError, assertResult, assertText, describe, never, scenario, until } from '../lib/scenario.mjs';
 
 const rpc = (code, message) => ({ jsonrpc: '2.0', id: null, error: { code, message } });
 /** What servers say of a session they do not know: [status, body]. */
@@ -191,14 +191,14 @@ describe('a lost session', { concurrency: 4 }, () => {
 	}
 
 	for (const asked of [{}, { others: 2 }]) {
-		scenario(`of a call whose question is open, lost by the answer to it: the call is told${asked.others ? ', and no other' : ''}`, { server: { respond: 'sse' } }, async ({ srv, br }) => {
+		scenario(`of a call whose question is open, lost by the answer to it: the call is told${asked.others ? ', and no other' : ''}`, { server: { respond: 'sse' }, args: ['--tool-errors', 'protocol'] }, async ({ srv, br }) => {
 			let go;
 			const gate = new Promise((ok) => { go = ok; });
 			srv.onRequest = async (m) => { if (m.params?.name === 'put') await gate; };
 			const others = Array.from({ length: asked.others ?? 0 }, () => br.call('put'));
 			await srv.sees('tools/call:put', others.length);
 			srv.when('answer', (e) => e.json({ jsonrpc: '2.0', id: null, error: { code: -32001, message: 'Session not found' } }, { status: 404 }));
-			assertFailure(await br.call('ask'), 'outcome_unknown');
+			assertOwnError(await br.call('ask'), 'outcome_unknown');
 			assert.equal(srv.ran('ask'), 1);
 			go();
 			for (const o of others) assertText(await o, 'set');
